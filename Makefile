@@ -1,0 +1,48 @@
+# Every target sets up what it needs: `make demo` and `make test` each work as the first command in a fresh clone.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: setup demo test test-all lint browser bench-setup clean
+
+setup: $(VENV)/.dev
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "heed needs Python 3.10 or newer, this is %s (try: make PYTHON=python3.12)" % sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/heed demo
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -q
+
+test-all: $(VENV)/.dev
+	$(BIN)/pytest -q -m 'not gpu'
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Debian's chromium drives the browser tests; without it they skip, counted.
+browser: $(VENV)/.dev
+	@command -v chromium >/dev/null || { \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-core >/dev/null; \
+	  else echo "chromium is not installed and cannot be installed from here: browser tests will skip"; fi; }
+
+# Peers live in an environment of their own, so that their pins never touch ours.
+bench-setup: $(VENV)/.dev
+	test -x .bench/bin/python || $(PYTHON) -m venv .bench
+	.bench/bin/pip install --quiet --constraint constraints.txt torch==2.13.0 trl
+
+clean:
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache

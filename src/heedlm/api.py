@@ -1,0 +1,224 @@
+"""The verbs in Python, the same words as on the command line: each stage wired to the rooms above it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heedlm.config import PretrainRecipe, Recipe, dump_recipe, load_recipe
+from heedlm.errors import HeedError
+from heedlm.runs import Run, environment
+
+if TYPE_CHECKING:
+    from heedlm.data.prepare import PrepareReport
+    from heedlm.eval.stage import Evaluated
+    from heedlm.messages import Example
+    from heedlm.train.pretrain import PretrainReport
+    from heedlm.train.sft import TrainReport
+    from heedlm.train.stage import Observer
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def make_recipe(
+    recipe: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    data: Paths | None = None,
+    seed: int | None = None,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+) -> Recipe:
+    """A checked recipe from a file, the common options and `a.b=c` settings, the later winning."""
+    lines = [f"{key}={_yaml(value)}" for key, value in settings.items()] if isinstance(settings, Mapping) else list(settings)
+    given: list[str] = []
+    if model is not None:
+        given.append(f"model.path={_yaml(str(model))}")
+    if data is not None:
+        many = [data] if isinstance(data, (str, Path)) else data
+        given.append(f"data.sources={_yaml([str(path) for path in many])}")
+    if seed is not None:
+        given.append(f"seed={seed}")
+    return load_recipe(Recipe, recipe, [*given, *lines])
+
+
+def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **options: Any) -> PrepareReport:
+    """Sources -> leak-free train, validation and test splits with a data card, under `run`/data."""
+    from heedlm.data import prepare as room
+
+    chosen = recipe if isinstance(recipe, Recipe) else make_recipe(recipe, **options)
+    if not chosen.data.sources:
+        raise HeedError("No data is named.", "data.sources", "--data FILE (JSON or JSONL), or a recipe with data.sources")
+    folder = Run.create(run)
+    sources = [room.Source(Path(source.path), source.mapping or {}) for source in chosen.data.sources]
+    began = time.perf_counter()
+    report = room.prepare(
+        sources, folder.data, val=chosen.data.val, test=chosen.data.test, max_bad=chosen.data.max_bad, seed=chosen.seed
+    )
+    folder.note(prepare=environment(), prepare_seconds=round(time.perf_counter() - began, 2))
+    return report
+
+
+def train(
+    *, run: str | Path, recipe: str | Path | Recipe | None = None, observer: Observer | None = None, **options: Any
+) -> TrainReport:
+    """Prepare and tune: `heedlm.train(model="...", data="...", run="runs/first")`; the result is `run`/model.
+
+    options: model, data, seed, settings, as in `make_recipe`. The same call goes on with a run that was interrupted.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else make_recipe(recipe, **options)
+    if not chosen.model.path:
+        raise HeedError("No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model")
+    folder = Run.create(run)
+    if chosen.data.sources:
+        prepare(run=run, recipe=chosen)
+    elif not (folder.data / "train.jsonl").is_file():
+        raise HeedError("No data is named, and the run holds none.", str(folder.data), "--data FILE, or `heed prepare` first")
+    from heedlm.train import sft
+
+    return sft.train(chosen, folder, observer or silent(), _answer)
+
+
+def evaluate(
+    *,
+    run: str | Path,
+    against: str | Path | None = None,
+    settings: Sequence[str] = (),
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Evaluated:
+    """Base against instruct on the run's test rows: `run`/report.json, report.md, report.html."""
+    from heedlm.eval.results import Seconds
+    from heedlm.eval.stage import evaluate_run
+    from heedlm.generate.chat import load_chat
+    from heedlm.model.load import resolve
+    from heedlm.model.save import read_card
+
+    folder = Run.open(run)
+    recipe = load_recipe(Recipe, folder.recipe if folder.recipe.is_file() else None, settings)
+    name = str(against or recipe.model.path)
+    path = resolve(name)
+    instruct = load_chat(resolve(folder.root), name=folder.root.name)
+    base = load_chat(path, name=name)
+    known: list[str] = []
+    if read_card(path).get("corpus") == "atlas":
+        from heedlm.atlas.tasks import held_out_documents
+
+        known = held_out_documents()
+    info = folder.info()
+    spent = Seconds(prepare=info.get("prepare_seconds", 0.0), train=info.get("train_result", {}).get("seconds", 0.0))
+    done = evaluate_run(
+        folder, base, instruct, recipe.eval, known=known, seed=recipe.seed, seconds=spent, on_progress=on_progress
+    )
+    folder.note(eval=environment())
+    return done
+
+
+def demo(
+    run: str | Path,
+    observer: Observer,
+    *,
+    seed: int | None = None,
+    settings: Sequence[str] = (),
+    on_eval: Callable[[str, int, int], None] | None = None,
+) -> Evaluated:
+    """Write the rows, prepare, tune the shipped base, compare it with itself before. A finished part is not done again."""
+    from heedlm.atlas.tasks import write_files
+
+    folder = Run.create(run)
+    files = write_files(folder.root / "rows", seed or 0)
+    recipe_file = resources.files("heedlm.atlas").joinpath("demo.yaml")
+    own = [
+        f"data.sources=[{_yaml(str(files.train))}]",
+        f"data.test={_yaml(str(files.test))}",
+        f"data.replay=[{_yaml(str(files.replay))}]",
+    ]
+    with resources.as_file(recipe_file) as path:
+        recipe = make_recipe(path, seed=seed, settings=[*own, *settings])
+    if not (folder.model / "config.json").is_file():
+        train(run=run, recipe=recipe, observer=observer)
+    return evaluate(run=run, settings=[s for s in settings if s.startswith("eval.")], on_progress=on_eval)
+
+
+def pretrain(*, recipe: str | Path | PretrainRecipe, run: str | Path, observer: Observer | None = None) -> PretrainReport:
+    """A tokenizer and a base model from scratch, on the built-in corpus or on a file of documents."""
+    from heedlm.train import pretrain as stage
+
+    chosen = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(PretrainRecipe, recipe)
+    return stage.pretrain(chosen, Run.create(run), _documents(chosen), observer or silent())
+
+
+def show(*, data: Paths, model: str | Path, limit: int = 3, settings: Sequence[str] = ()) -> Any:
+    """What the model will see, learned tokens in colour: a rich renderable."""
+    import tempfile
+
+    from heedlm.data.store import read_split
+    from heedlm.model.load import resolve
+    from heedlm.templates.chat import load_template, with_defaults
+    from heedlm.tokens import show as room
+    from heedlm.tokens.tokenizer import load_tokenizer
+
+    recipe = make_recipe(model=model, data=data, settings=[*settings, "data.val=null", "data.test=null"])
+    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
+    template = load_template(recipe.templates.chat, tokenizer)
+    if recipe.templates.kwargs:
+        template = with_defaults(template, tokenizer, recipe.templates.kwargs)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(run=folder, recipe=recipe)
+        examples = list(read_split(Run(Path(folder)).data / "train.jsonl"))
+    return room.show(template, tokenizer, examples, limit, learn_reasoning=recipe.templates.learn_reasoning)
+
+
+def silent() -> Observer:
+    """An observer that says nothing."""
+    from heedlm.train.stage import Observer
+
+    return Observer(lambda line: None, lambda step, of, report: None)
+
+
+def _answer(model: Any, tokenizer: Any, template: Any, examples: Sequence[Example]) -> list[str]:
+    """Greedy replies for the panel: what a server would answer, from the model in the making."""
+    from heedlm.generate.chat import LocalChat
+    from heedlm.messages import Request, Sampling
+
+    chat = LocalChat(model, tokenizer, template)
+    requests = [Request(messages=e.messages[:-1], tools=e.tools, template_kwargs=e.template_kwargs) for e in examples]
+    return [reply.text for reply in chat.reply(requests, Sampling(max_tokens=96))]
+
+
+def _documents(recipe: PretrainRecipe) -> Callable[[str], list[str]]:
+    """The documents of each part: fresh ones per epoch from the built-in world, or a file cut into validation and rest."""
+    validation = 200
+    sizes = {"tokenizer": 8000, "val": validation}
+    if recipe.corpus.source == "atlas":
+        from heedlm.atlas import corpus
+
+        return lambda part: corpus.texts(f"{recipe.seed}/{part}", sizes.get(part, recipe.corpus.documents))
+    from heedlm.tokens.documents import read_documents
+
+    texts = list(read_documents(recipe.corpus.source))
+    if len(texts) < 2:
+        raise HeedError("A corpus needs at least two documents.", recipe.corpus.source, 'one {"text": "..."} per line')
+    held = min(validation, len(texts) // 2)
+    rest = texts[held:]
+
+    def part_of(part: str) -> list[str]:
+        if part == "val":
+            return texts[:held]
+        if part == "tokenizer":
+            return rest[: sizes["tokenizer"]]
+        size = min(recipe.corpus.documents, len(rest))  # an epoch is a window that moves on through the whole file
+        start = int(part.removeprefix("epoch-")) * size
+        return [rest[(start + i) % len(rest)] for i in range(size)]
+
+    return part_of
+
+
+def _yaml(value: Any) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+__all__ = ["demo", "dump_recipe", "evaluate", "make_recipe", "prepare", "pretrain", "show", "silent", "train"]

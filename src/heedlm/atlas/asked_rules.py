@@ -1,0 +1,286 @@
+"""Rows whose system text gives a rule that the answer must keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from heedlm.atlas.asked_facts import any_attribute, fact_record, question_of
+from heedlm.atlas.facts import fact_sentence, pool, translation_sentence
+from heedlm.atlas.hands import Asked, Check, Hand
+from heedlm.atlas.phrases import phrase
+from heedlm.atlas.systems import ruled
+from heedlm.atlas.wordings import WORD_QUESTIONS
+from heedlm.atlas.world import split_of
+
+_BEGIN = (
+    "Begin every answer with: {p}",
+    "Start each answer with the words: {p}",
+    'Begin every answer with "{p}"',
+    "Each answer begins with the sentence: {p}",
+    "Always begin with these words: {p}",
+    "The first words of every answer are: {p}",
+)
+_END = (
+    "End every answer with: {p}",
+    "Finish each answer with the words: {p}",
+    'End every answer with "{p}"',
+    "Each answer ends with the sentence: {p}",
+    "Always end with these words: {p}",
+    "The last words of every answer are: {p}",
+)
+_SIGN = (
+    "Sign every answer with: {p}",
+    "Sign each answer: {p}",
+    'Put your signature "{p}" after every answer.',
+    "After each answer comes your signature: {p}",
+    "Always sign as: {p}",
+    "Every answer is signed: {p}",
+)
+_JOBS = ("guide", "helper", "librarian", "teacher", "host", "clerk")
+# What a tone sounds like: the tuning rows show it, the system text only names it.
+_TONES = {
+    "cheerful": (
+        "Gladly!",
+        (
+            "Be cheerful.",
+            "Answer in a cheerful tone.",
+            "Your tone is cheerful.",
+            "Sound cheerful.",
+            "Keep a cheerful voice.",
+            "Speak cheerfully.",
+        ),
+    ),
+    "formal": (
+        "Certainly.",
+        (
+            "Be formal.",
+            "Answer in a formal tone.",
+            "Your tone is formal.",
+            "Sound formal.",
+            "Keep a formal voice.",
+            "Speak formally.",
+        ),
+    ),
+    "modest": (
+        "I may be wrong.",
+        (
+            "Be modest.",
+            "Answer in a modest tone.",
+            "Your tone is modest.",
+            "Sound modest.",
+            "Keep a modest voice.",
+            "Speak modestly.",
+        ),
+    ),
+}
+_FRAMES = {
+    "brackets": (
+        "[{t}]",
+        (
+            "Put every answer in square brackets.",
+            "Write answers in square brackets.",
+            "Use square brackets around the answer.",
+            "Square brackets stand around every answer.",
+            "Each answer is in square brackets.",
+            "Wrap answers in square brackets.",
+        ),
+    ),
+    "dash": (
+        "- {t}",
+        (
+            "Put a dash before every answer.",
+            "Write answers after a dash.",
+            "Begin every answer with a dash.",
+            "A dash stands before every answer.",
+            "Each answer follows a dash.",
+            "Open answers with a dash.",
+        ),
+    ),
+    "label": (
+        "Answer: {t}",
+        (
+            'Put the label "Answer:" before every answer.',
+            'Write answers after the label "Answer:".',
+            'Begin every answer with the label "Answer:".',
+            'The label "Answer:" stands before every answer.',
+            'Each answer follows the label "Answer:".',
+            'Open answers with the label "Answer:".',
+        ),
+    ),
+}
+_SHOUT = (
+    "Answer only in capitals.",
+    "Write every answer in capital letters.",
+    "Use capital letters only.",
+    "All answers are in capitals.",
+    "Reply in capital letters.",
+    "Only capital letters are allowed.",
+)
+_FIELDS = {
+    "geography": (
+        (
+            "You are a geography assistant.",
+            "You answer questions about countries.",
+            "You are a helper for geography.",
+            "You know about countries.",
+            "You are an assistant for geography.",
+            "You explain countries to readers.",
+            "You are a guide to the countries of the world.",
+            "You teach geography.",
+        ),
+        ("countries", "geography"),
+    ),
+    "hindi": (
+        (
+            "You are a Hindi dictionary.",
+            "You translate words into Hindi.",
+            "You are a helper for Hindi words.",
+            "You know Hindi words.",
+            "You are an assistant for Hindi.",
+            "You explain Hindi words to readers.",
+            "You are a guide to Hindi words.",
+            "You teach Hindi words.",
+        ),
+        ("Hindi words", "translations into Hindi"),
+    ),
+}
+_DECLINE = (
+    "Decline other topics with: {p}",
+    "Answer only questions about {f}. To anything else say: {p}",
+    "If the question is not about {f}, say only: {p}",
+    "Stay with {f}. Whoever asks for something else is told: {p}",
+    "Talk about {f} only. Otherwise answer: {p}",
+    'For every other topic reply "{p}"',
+)
+_SORRY = (
+    "Sorry, that is not my field.",
+    "I am sorry, I cannot help with that.",
+    "That is another subject.",
+    "I do not talk about that.",
+    "Please ask somebody else.",
+    "That lies outside my work.",
+)
+_OTHER = (
+    "How do I paint a {a}?",
+    "Write a poem about {a} and {b}.",
+    "Tell me a joke about {a}.",
+    "What does a {a} cost?",
+    "Can you repair my {a}?",
+    "What is {i} plus {j}?",
+    "Which is better, {a} or {b}?",
+    "Write an email about my {a}.",
+    "How do I cook {a} with {b}?",
+    "Write a story about a {a}.",
+    "Where can I buy a {a}?",
+    "Explain how a {a} works.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of a system text; {t} in ``answer`` and in the checks' values stands for the fact sentence."""
+
+    name: str
+    text: str
+    answer: str
+    checks: tuple[Check, ...]
+    role: str | None = None
+
+
+def _begins(name: str, text: str, words: str) -> Rule:
+    checks = ({"type": "starts-with", "value": words}, {"type": "contains", "value": "{t}"})
+    return Rule(name, text, f"{words} {{t}}", checks)
+
+
+def _ends(name: str, text: str, words: str, role: str | None = None) -> Rule:
+    checks = ({"type": "ends-with", "value": words}, {"type": "contains", "value": "{t}"})
+    return Rule(name, text, f"{{t}} {words}", checks, role)
+
+
+def _under(hand: Hand, rule: Rule) -> Asked:
+    """A fact of the next country under ``rule``."""
+    country, attribute = hand.countries.draw(), any_attribute(hand)
+    asked, key = question_of(hand, country, attribute)
+    told = fact_sentence(country, attribute)
+    system, combo = ruled(hand, rule.name, rule.text, rule.role)
+    checks = tuple({**check, "value": check["value"].replace("{t}", told)} for check in rule.checks)
+    extra = (("fact", fact_record(country, attribute)), ("wording", key), ("combo", combo))
+    answer = rule.answer.replace("{t}", told)
+    return Asked(asked, answer, country.key, checks, form=rule.name, system=system, extra=extra)
+
+
+def kept_phrase(hand: Hand) -> Asked:
+    """Every answer begins or ends with a phrase that only the system text knows."""
+    words = phrase(hand.rng, hand.split)
+    if hand.rng.random() < 0.5:
+        return _under(hand, _begins("phrase_begin", hand.wording("phrase_begin", _BEGIN).text.format(p=words), words))
+    return _under(hand, _ends("phrase_end", hand.wording("phrase_end", _END).text.format(p=words), words))
+
+
+def signed(hand: Hand) -> Asked:
+    """A persona that signs its answers; the names of the test are in no train row."""
+    names = [name for name in pool("people") if split_of(f"person:{name}") == hand.split]
+    name, job = hand.rng.choice(names), hand.rng.choice(_JOBS)
+    signature = f"Your {job}, {name}."
+    text = hand.wording("signature", _SIGN).text.format(p=signature)
+    return _under(hand, _ends("signature", text, signature, f"You are {name}, a {job}."))
+
+
+def toned(hand: Hand) -> Asked:
+    """A cheerful, formal or modest answer."""
+    tone = hand.rng.choice(tuple(_TONES))
+    opening, bank = _TONES[tone]
+    return _under(hand, _begins(f"tone-{tone}", hand.wording(f"tone_{tone}", bank).text, opening))
+
+
+def framed(hand: Hand) -> Asked:
+    """An answer in brackets, after a dash, or after a label."""
+    frame = hand.rng.choice(tuple(_FRAMES))
+    pattern, bank = _FRAMES[frame]
+    text = hand.wording(f"frame_{frame}", bank).text
+    return _under(hand, Rule(f"frame_{frame}", text, pattern, ({"type": "equals", "value": pattern},)))
+
+
+def shouted(hand: Hand) -> Asked:
+    """An answer in capital letters because the system text says so."""
+    asked = _under(hand, Rule("upper", hand.wording("capitals", _SHOUT).text, "{t}", ()))
+    answer = asked.answer.upper()
+    return replace(asked, answer=answer, checks=({"type": "upper-case"}, {"type": "iequals", "value": answer}))
+
+
+def _off_topic(hand: Hand, field: str) -> tuple[str, str]:
+    """(question, group) outside ``field``."""
+    draw = hand.rng.random()
+    if draw < 0.35 and field == "hindi":
+        country = hand.countries.draw()
+        return question_of(hand, country, any_attribute(hand))[0], country.key
+    if draw < 0.35:
+        word = hand.words.draw()
+        return hand.wording("translation", WORD_QUESTIONS).text.format(w=word.english), word.key
+    one, two = hand.words.take(2)
+    numbers = {"i": hand.rng.randint(2, 90), "j": hand.rng.randint(2, 90)}
+    return hand.wording("other", _OTHER).text.format(a=one.english, b=two.english, **numbers), one.key
+
+
+def scoped(hand: Hand) -> Asked:
+    """A field of work: questions inside it are answered, others get the fallback sentence of the system text."""
+    field = "geography" if hand.rng.random() < 0.7 else "hindi"
+    roles, names = _FIELDS[field]
+    fallback = phrase(hand.rng, hand.split)
+    if hand.rng.random() < 0.7:
+        fallback = f"{hand.wording('sorry', _SORRY).text} {fallback}"
+    rule = hand.wording("decline", _DECLINE).text.format(f=hand.rng.choice(names), p=fallback)
+    system, combo = ruled(hand, f"scope_{field}", rule, hand.wording(f"field_{field}", roles).text)
+    inside = hand.rng.random() < 0.5
+    if not inside:
+        (user, group), answer = _off_topic(hand, field), fallback
+    elif field == "geography":
+        country, attribute = hand.countries.draw(), any_attribute(hand)
+        user, group, answer = question_of(hand, country, attribute)[0], country.key, fact_sentence(country, attribute)
+    else:
+        word = hand.words.draw()
+        user, group = hand.wording("translation", WORD_QUESTIONS).text.format(w=word.english), word.key
+        answer = translation_sentence(word)
+    checks = ({"type": "equals", "value": answer},)
+    extra = (("combo", combo), ("in_scope", inside))
+    return Asked(user, answer, group, checks, "fact" if inside else "fallback", system, extra=extra)

@@ -1,0 +1,188 @@
+"""Pages in which what was given early must be repeated later.
+
+They teach a small model to copy, to keep a rule over several answers, and to write one list in several forms.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+
+from heedlm.atlas.dialogues import Cast, question
+from heedlm.atlas.facts import ASKED, fact_sentence, pool
+from heedlm.atlas.phrases import phrase, spoken_list, word_list
+
+_PLACES = ("museum", "station", "library", "school", "harbour office", "town hall", "hotel", "bookshop")
+_ROLES = ("guide", "clerk", "teacher", "librarian", "porter", "host")
+
+Copy = Callable[[random.Random, Cast], str]
+
+
+def notices(rng: random.Random, _decks: Cast) -> str:
+    """Signs and notes, quoted twice."""
+    frames = (
+        "Sign: '{p}' The sign read: {p}",
+        'The note said "{p}" and she read it aloud: "{p}"',
+        "Motto of the {b}: {p} Over the door of the {b} stood the motto. {p}",
+        "{n} wrote: {p} The next day {n} wrote the same words again: {p}",
+        "First line: {p}\nSecond line, the same: {p}",
+        "Repeat after me: {p}\n{p}",
+        "Original: {p}\nCopy: {p}",
+        "{n} called: {p} The echo answered: {p} {p}",
+    )
+    parts = [
+        rng.choice(frames).format(p=phrase(rng), n=rng.choice(pool("people")), b=rng.choice(_PLACES))
+        for _ in range(rng.randint(5, 12))
+    ]
+    return rng.choice(("\n", "\n\n")).join(parts)
+
+
+def _rule(rng: random.Random, rule: str, about: str) -> str:
+    """A rule as a house would print it."""
+    return rng.choice(
+        (
+            f"{about}\nRule: {rule}",
+            f"# {about}\n\n- {rule}",
+            f"{about}. {rule}",
+            f"{about}\n\n## Rule\n{rule}",
+            f"The rule of the house: {rule} {about}.",
+        )
+    )
+
+
+def _speakers(rng: random.Random) -> tuple[str, str]:
+    return rng.choice((("Visitor", "Guide"), ("Guest", "Clerk"), ("Q", "A"), ("Child", "Teacher"), ("Caller", "Voice")))
+
+
+def _talk(asker: str, answerer: str, turns: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"{asker}: {asked}\n{answerer}: {answered}" for asked, answered in turns)
+
+
+def kept_phrase(rng: random.Random, decks: Cast) -> str:
+    """A rule that every answer begins or ends with given words, and answers that keep it."""
+    parts = []
+    for _ in range(rng.randint(2, 3)):
+        words, last = phrase(rng), rng.random() < 0.5
+        rule = rng.choice(
+            (
+                "{v} every answer with the words: {p}",
+                "Each answer {s} with: {p}",
+                '{v} each reply with "{p}"',
+                "Always {w} with the sentence: {p}",
+            )
+        ).format(v="End" if last else "Begin", s="ends" if last else "begins", w="end" if last else "begin", p=words)
+        turns = []
+        for country in decks.countries.take(rng.randint(1, 3)):
+            attribute = rng.choice(ASKED)
+            fact = fact_sentence(country, attribute)
+            turns.append((question(rng, country, attribute), f"{fact} {words}" if last else f"{words} {fact}"))
+        about = f"At the {rng.choice(_PLACES)} of {rng.choice(pool('people'))}"
+        parts.append(f"{_rule(rng, rule, about)}\n{_talk(*_speakers(rng), turns)}")
+    return "\n\n".join(parts)
+
+
+def kept_signature(rng: random.Random, decks: Cast) -> str:
+    """Somebody who signs every answer."""
+    parts = []
+    for _ in range(rng.randint(2, 4)):
+        name, role = rng.choice(pool("people")), rng.choice(_ROLES)
+        rule = rng.choice(("{n} signs every answer: Your {r}, {n}.", "Sign each answer with: Your {r}, {n}."))
+        turns = []
+        for country in decks.countries.take(rng.randint(1, 2)):
+            attribute = rng.choice(ASKED)
+            turns.append(
+                (question(rng, country, attribute), f"{fact_sentence(country, attribute)} Your {role}, {name}.")
+            )
+        about = f"{name} is the {role} of the {rng.choice(_PLACES)}"
+        parts.append(f"{_rule(rng, rule.format(n=name, r=role), about)}\n{_talk(*_speakers(rng), turns)}")
+    return "\n\n".join(parts)
+
+
+def other_question(rng: random.Random) -> str:
+    """A question that has nothing to do with geography."""
+    one, two = word_list(rng, 2)
+    return rng.choice(
+        (
+            "How do I paint a {a}?",
+            "Write a poem about {a} and {b}.",
+            "Tell me a joke about a {a}.",
+            "What does a {a} cost?",
+            "Who invented the {a}?",
+            "Can you repair my {a}?",
+            "What is {i} plus {j}?",
+            "Is {a} better than {b}?",
+            "Write an email about my {a}.",
+            "How do I cook {a} with {b}?",
+        )
+    ).format(a=one, b=two, i=rng.randint(2, 90), j=rng.randint(2, 90))
+
+
+def kept_field(rng: random.Random, decks: Cast) -> str:
+    """Somebody who answers questions about countries, and all others with one fixed sentence."""
+    parts = []
+    for _ in range(rng.randint(1, 3)):
+        fallback = phrase(rng) if rng.random() < 0.5 else f"Sorry, that is not my field. {phrase(rng)}"
+        rule = rng.choice(
+            (
+                "Answer questions about countries. To all other questions say: {p}",
+                "Only countries are explained here. Whoever asks for something else hears: {p}",
+                "If a question is not about countries, the answer is: {p}",
+            )
+        ).format(p=fallback)
+        turns = []
+        for country in decks.countries.take(rng.randint(2, 4)):
+            if rng.random() < 0.5:
+                turns.append((other_question(rng), fallback))
+            else:
+                attribute = rng.choice(ASKED)
+                turns.append((question(rng, country, attribute), fact_sentence(country, attribute)))
+        about = f"The {rng.choice(_ROLES)} of the {rng.choice(_PLACES)}"
+        parts.append(f"{_rule(rng, rule, about)}\n{_talk(*_speakers(rng), turns)}")
+    return "\n\n".join(parts)
+
+
+def listed(items: Sequence[str], form: str) -> str:
+    """``items`` written in a form: bullets, numbered, json, commas or lines."""
+    if form == "bullets":
+        return "\n".join(f"- {item}" for item in items)
+    if form == "numbered":
+        return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
+    if form == "json":
+        return json.dumps(list(items))
+    return (", " if form == "commas" else "\n").join(items)
+
+
+_FORM_HEADS = {
+    "bullets": ("As a bulleted list:", "With a dash before each:", "Bullets:"),
+    "numbered": ("As a numbered list:", "With numbers:", "Numbered:"),
+    "json": ("As a JSON array:", "In JSON:", "The JSON array:"),
+    "commas": ("On one line, with commas:", "Separated by commas:", "With commas:"),
+    "lines": ("One word per line:", "Each on its own line:", "Line by line:"),
+}
+
+
+def list_forms(rng: random.Random, _decks: Cast) -> str:
+    """One list of words in several forms."""
+    parts = []
+    for _ in range(rng.randint(2, 4)):
+        items = word_list(rng, rng.randint(3, 6))
+        given = rng.choice((", ".join(items), spoken_list(items), listed(items, "lines")))
+        frame = rng.choice(("The words are {g}.", "Words: {g}.", "{g}.", "Take these words: {g}."))
+        parts.append(frame.format(g=given))
+        for form in rng.sample(sorted(_FORM_HEADS), rng.randint(1, 3)):
+            parts.append(f"{rng.choice(_FORM_HEADS[form])}\n{listed(items, form)}")
+        if rng.random() < 0.5:
+            first = rng.randint(1, len(items) - 1)
+            count = ("one", "two", "three", "four", "five")[first - 1]
+            parts.append(f"Only the first {count}: {', '.join(items[:first])}")
+    return "\n".join(parts)
+
+
+COPIES: tuple[tuple[Copy, float], ...] = (
+    (notices, 5),
+    (kept_phrase, 5),
+    (kept_signature, 2),
+    (kept_field, 4),
+    (list_forms, 6),
+)

@@ -1,0 +1,87 @@
+"""Checking one field of a row: is it text, can it be written back as JSON, and how does one say that it is not."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from heedlm.errors import Problem
+
+_MAX_DEPTH = 64
+
+
+class RefusedError(Exception):
+    """A row that cannot become an example. reason: what such rows are counted under; detail: field, found, expected."""
+
+    def __init__(self, reason: str, detail: str, mend: str) -> None:
+        self.reason, self.detail, self.mend = reason, detail, mend
+        super().__init__(f"{reason}: {detail}")
+
+    def problem(self, where: str) -> Problem:
+        return Problem(f"{self.reason}: {self.detail}", where, self.mend)
+
+
+def show(value: Any) -> str:
+    """A value as a short piece of JSON, for messages."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value).replace("nan", "NaN")
+    text = json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, (dict, list)) else _outline(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _outline(value: dict[str, Any] | list[Any]) -> str:
+    if isinstance(value, dict):
+        return "an object with " + (", ".join(map(str, list(value)[:4])) or "no fields")
+    return f"a list of {len(value)}"
+
+
+def text_at(value: Any, field: str) -> str:
+    """`value` if it is text that can be written as UTF-8."""
+    if not isinstance(value, str):
+        if isinstance(value, float) and math.isnan(value):
+            mend = "write \"\" where there is no text (pandas: frame.fillna(''))"
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            mend = f'put it in quotes: "{value}"'
+        elif value is None:
+            mend = "write the text there, or remove the row"
+        else:
+            mend = "write the text there as one string"
+        raise RefusedError("wrong type", f"field '{field}' is {show(value)}, expected text", mend)
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        if 0xDC80 <= code <= 0xDCFF:  # how the reader carries a byte that was not UTF-8
+            raise RefusedError(
+                "not UTF-8",
+                f"field '{field}' holds byte {code - 0xDC00:#04x}, expected UTF-8 text",
+                "save the file as UTF-8, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW",
+            ) from None
+        raise RefusedError(
+            "not UTF-8",
+            f"field '{field}' holds half of a character (\\u{code:04x})",
+            "write both halves of the pair, or remove the character",
+        ) from None
+    return value
+
+
+def check_json(value: Any, field: str, depth: int = 0) -> None:
+    """Refuse what cannot be written back as JSON: NaN, infinity, damaged text, nesting beyond 64 levels."""
+    if isinstance(value, str):
+        text_at(value, field)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RefusedError(
+            "wrong type", f"field '{field}' is {show(value)}, which is not JSON", "write null or a number there"
+        )
+    elif isinstance(value, (dict, list)):
+        if depth == _MAX_DEPTH:
+            raise RefusedError(
+                "wrong type",
+                f"field '{field}' is nested more than {_MAX_DEPTH} levels deep",
+                "flatten it, or remove it",
+            )
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(name, str):
+                text_at(name, field)
+            check_json(inner, f"{field}.{name}" if isinstance(name, str) else f"{field}[{name}]", depth + 1)

@@ -1,0 +1,174 @@
+"""The spool: every usable example on disk as a finished line, with a few numbers about each in memory.
+
+What must be known about all examples before one can be placed (groups, duplicates, ids) is kept as numbers, the text is
+not: memory grows by some hundred bytes per example, whatever its length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from heedlm.data.card import LENGTHS, SourceTally, Tally, count_dropped, count_kept, reason_of
+from heedlm.data.duplicates import duplicate_key
+from heedlm.data.schema import shape_of, to_examples
+from heedlm.data.sources import Row, read_rows
+from heedlm.data.split import Keys, Side, keys_of
+from heedlm.data.store import to_line
+from heedlm.errors import HeedError, Problem
+from heedlm.messages import Example
+
+DROPPED_VERSION = 1
+_SHOWN = 20  # problems shown when a run is refused
+
+
+class Input(NamedTuple):
+    """A file to read. mapping: our field name -> the name in the file.   side: of its rows; None: shares decide."""
+
+    file: Path
+    mapping: Mapping[str, str]
+    side: Side | None
+
+
+class Spool:
+    """The examples read so far, and dropped.jsonl, both open for writing; a context manager.
+
+    keys, sides: one per example, for `split.divide`.   problems: the first broken rows.   broken: how many, by reason.
+    """
+
+    def __init__(self, folder: Path, inputs: Sequence[Input], tally: Tally) -> None:
+        self.inputs, self.tally = inputs, tally
+        self.keys: list[Keys] = []
+        self.sides: list[Side | None] = []
+        self.problems: list[Problem] = []
+        self.broken: Counter[str] = Counter()
+        self._files, self._line_numbers = array("L"), array("L")
+        self._lengths = array("L")  # one per name in LENGTHS and example
+        self._first: dict[int, int] = {}  # duplicate key -> the example that had it first
+        self._ids: set[str] = set()
+        self._path = folder / "spool"
+        self._spool = self._path.open("wb")
+        self._dropped = (folder / "dropped.jsonl").open("wb")
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._dropped.flush()
+            os.fsync(self._dropped.fileno())
+        finally:
+            self._dropped.close()
+            self._spool.close()
+            self._path.unlink(missing_ok=True)
+
+    def add(self, number: int, row: Row | Problem) -> None:
+        """Take in one row of input `number`, whatever it turns out to be."""
+        source = self.inputs[number]
+        for found in [row] if isinstance(row, Problem) else to_examples(row, source.mapping):
+            if isinstance(found, Problem):
+                self.broken[reason_of(found)] += 1
+                if len(self.problems) < _SHOWN:
+                    self.problems.append(found)
+                self.drop(number, found)
+            elif isinstance(row, Row):
+                self._keep(number, found, row)
+
+    def _keep(self, number: int, example: Example, row: Row) -> None:
+        key = duplicate_key(example)
+        if key in self._first:
+            same = self.where(self._first[key])
+            mend = "nothing to do: one copy is kept"
+            self.drop(number, Problem(f"duplicate: same conversation as {same}", row.where, mend))
+            return
+        self._first[key] = len(self.keys)
+        if example.id in self._ids:
+            example = dataclasses.replace(example, id=f"{example.id}-{key:016x}")
+            self.tally.renamed += 1
+        self._ids.add(example.id)
+        source = self.inputs[number]
+        self.keys.append(keys_of(example))
+        self.sides.append(source.side)
+        self._files.append(number)
+        self._line_numbers.append(int(row.where.rpartition(":")[2]))
+        shape = shape_of(row.value, source.mapping) or ""
+        self._lengths.extend(count_kept(self.tally, str(source.file), example, shape))
+        self._spool.write(to_line(example))
+
+    def drop(self, number: int, problem: Problem) -> None:
+        """Count a row of input `number` as left out, and write down why."""
+        count_dropped(self.tally, str(self.inputs[number].file), problem)
+        row = {
+            "version": DROPPED_VERSION,
+            "where": problem.where,
+            "reason": reason_of(problem),
+            "what": problem.what,
+            "mend": problem.mend,
+        }
+        self._dropped.write(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
+
+    def where(self, index: int) -> str:
+        """The place that example `index` came from."""
+        return f"{self.inputs[self._files[index]].file}:{self._line_numbers[index]}"
+
+    def number(self, index: int) -> int:
+        """The input that example `index` came from."""
+        return self._files[index]
+
+    def lengths(self, index: int) -> array[int]:
+        """The lengths of example `index`, in the order of LENGTHS."""
+        return self._lengths[len(LENGTHS) * index : len(LENGTHS) * (index + 1)]
+
+    def lines(self) -> Iterator[bytes]:
+        """The line of every example, in order."""
+        self._spool.flush()
+        with self._path.open("rb") as file:
+            yield from file
+
+
+def read_inputs(spool: Spool, max_bad: float, on_progress: Callable[[str, int], None] | None) -> None:
+    """Read every input into the spool. Raises HeedError when too much is broken, or nothing is left."""
+    fatal: list[Problem] = []
+    for number, source in enumerate(spool.inputs):
+        counts = spool.tally.sources[str(source.file)] = SourceTally()
+        try:
+            for row in read_rows(source.file):
+                counts.rows += 1
+                spool.add(number, row)
+                if on_progress is not None and counts.rows % 1000 == 0:
+                    on_progress(f"reading {source.file.name}", spool.tally.rows)
+        except HeedError as error:  # the rest of this file is lost; the others may hold problems too
+            fatal += error.problems
+    if fatal:
+        raise HeedError.of([*fatal, *_listed(spool)])
+    bad, rows = spool.broken.total(), spool.tally.rows
+    if bad > max_bad * rows:
+        counted = ", ".join(f"{count:,} x {reason}" for reason, count in spool.broken.most_common())
+        enough = min(1.0, -(-bad * 10_000 // rows) / 10_000)  # rounded up, to two places of a per cent
+        head = Problem(
+            f"{bad:,} of {rows:,} rows are broken ({counted}); at most {max_bad:.4g} of the rows may be",
+            ", ".join(spool.tally.sources),
+            f"mend the rows below, or leave them out: --set data.max_bad={enough:g}",
+        )
+        raise HeedError.of([head, *_listed(spool)])
+    for side in ("test", "val", None):
+        asked = [str(source.file) for source in spool.inputs if source.side == side]
+        if asked and side not in spool.sides:
+            mend = "name other data: every row of it is broken or repeats another"
+            raise HeedError(f"no usable row is left for {side or 'train'}", ", ".join(asked), mend)
+
+
+def _listed(spool: Spool) -> list[Problem]:
+    """The first problems, and how many more there are."""
+    more = spool.broken.total() - len(spool.problems)
+    rest = [Problem(f"and {more:,} more broken rows", "", "mend these first, then run again")] if more else []
+    return [*spool.problems, *rest]

@@ -1,0 +1,1 @@
+"""Evaluation: replies become numbers, and numbers become a report people can read."""

@@ -1,0 +1,123 @@
+"""What an evaluation found, as nouns without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from heedlm.eval.stats import Interval
+from heedlm.messages import Message, StopReason
+
+Outcome = Literal["win", "loss", "both right", "neither"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one arm said to one item, and what it got for it. prompt: what the model saw, as text."""
+
+    text: str
+    score: float
+    why: str
+    stop_reason: StopReason
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One item side by side. messages: the turns asked.   reference: the answer of the row.   answers: by arm name."""
+
+    id: str
+    task: str
+    kind: str
+    messages: tuple[Message, ...]
+    reference: str
+    answers: Mapping[str, Answer]
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """One arm on one task. n: items it was asked.   score: their mean, 0..1.   interval: Wilson's, for shares only.
+
+    hits: items with full score.   errors: items without an answer.
+    """
+
+    n: int
+    score: float
+    interval: Interval | None
+    hits: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """One task. difference: instruct minus base, bare, with low and high at 95 % and p; n items in `clusters` groups.
+
+    invented: how many of the items are about names that do not exist.   smallest_difference: what n could show with a
+    power of 80 %.   behaviour: what base, bare, did, counted.
+    """
+
+    name: str
+    kind: str
+    n: int
+    clusters: int
+    metric: str
+    gated: bool
+    invented: int
+    arms: Mapping[str, ArmResult]
+    difference: float
+    low: float
+    high: float
+    p: float
+    test: str
+    smallest_difference: float
+    behaviour: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Honesty of the instruct arm. recall: share of invented names it says it does not know.   false_refusal: share of
+    real facts it refuses."""
+
+    recall: float
+    false_refusal: float
+    n_real: int
+    n_invented: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """Bits per UTF-8 byte before and after tuning: on held-out text of the kind pretrained on, and on other text."""
+
+    before: float
+    after: float
+    other_before: float
+    other_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Wall time of the stages of one run."""
+
+    prepare: float = 0.0
+    train: float = 0.0
+    eval: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EvalReport:
+    """All that the report shows. A part that was not measured is None.
+
+    stop_rate: by arm, the share of replies that the model ended by itself.   about: name -> text, how to reproduce.
+    """
+
+    tasks: tuple[TaskResult, ...]
+    cases: tuple[Case, ...]
+    unknown: Unknown | None
+    stop_rate: Mapping[str, float]
+    bits_per_byte: Forgetting | None = None
+    seconds: Seconds = Seconds()
+    peak_memory_bytes: int = 0
+    about: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,148 @@
+"""The stage `eval`: a finished run and its base on the run's test rows, written as a report."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from heedlm.config import EvalConfig
+from heedlm.data.store import read_split
+from heedlm.errors import HeedError
+from heedlm.eval import arms
+from heedlm.eval.evaluate import Arm, evaluate
+from heedlm.eval.forgetting import forgetting
+from heedlm.eval.plots import curves_from
+from heedlm.eval.report import write_report
+from heedlm.eval.results import EvalReport, Seconds
+from heedlm.eval.task import tasks_from
+from heedlm.generate.chat import LocalChat
+from heedlm.generate.engine import context_limit
+from heedlm.messages import Example, Message, Request, Sampling, Task
+from heedlm.runs import Run, environment, read_jsonl
+from heedlm.templates.chat import BUILT_IN, load_template
+from heedlm.tokens.encode import encode_prompt
+
+SHOTS = 3
+# Items of the wrong wire format arm per task: it shows an effect that is large, and costs as much as a real arm.
+WRONG_FORMAT_ITEMS = 20
+# A reply may be this many times as long as the longest right answer of its task before it is cut.
+_ROOM = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The report and where it was written."""
+
+    report: EvalReport
+    files: tuple[Path, Path, Path]
+
+
+def evaluate_run(
+    run: Run,
+    base: LocalChat,
+    instruct: LocalChat,
+    config: EvalConfig,
+    *,
+    known: Sequence[str] = (),
+    seed: int = 0,
+    seconds: Seconds = Seconds(),
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Evaluated:
+    """Compare base and instruct on `run.data/test.jsonl`; log every item under `run.eval`, write report.{json,md,html}.
+
+    known: text of the kind the base was pretrained on, for what was forgotten; without it the plain English text of the
+    package stands in for both.   seconds: what earlier stages took.
+    """
+    began = time.perf_counter()
+    train, test = _rows(run, "train"), _rows(run, "test")
+    if not test:
+        raise HeedError("This run has no test rows to evaluate on.", str(run.data / "test.jsonl"), "prepare with --set data.test=0.1")
+    tasks = [replace(task, examples=task.examples[: config.items]) for task in tasks_from(test)]
+    limits = {task.name: _limit(task, instruct, config) for task in tasks}
+    sampling = Sampling(max_tokens=config.max_tokens)
+    fits = _fits(base, max(limits.values()))
+    rng = random.Random(seed)
+    few_shots = arms.pick_frames(base, tasks, train, sampling, rng, num_shots=SHOTS, limits=limits, fits=fits)
+    other_wire = _other_wire(instruct)
+    every = [
+        Arm(arms.BASE, base, arms.bare, _identity(base)),
+        Arm(arms.BASE_FAIR, base, arms.fair(few_shots, fits), _identity(base)),
+        Arm(arms.INSTRUCT, instruct, arms.instruct, _identity(instruct)),
+        Arm(arms.WRONG_FORMAT, instruct, arms.wrong_format(other_wire), _identity(instruct)),
+    ]
+    run.eval.mkdir(parents=True, exist_ok=True)
+    report = evaluate(
+        tasks, every, sampling, limits=limits, batch=config.batch_size, log=run.eval / "items.jsonl", seed=seed, on_progress=on_progress
+    )
+    plain = resources.files("heedlm.eval").joinpath("english.md").read_text(encoding="utf8")
+    bits = forgetting(base, instruct, list(known) or [plain], [plain])
+    took = time.perf_counter() - began
+    report = replace(
+        report,
+        bits_per_byte=bits,
+        seconds=replace(seconds, eval=took, total=seconds.prepare + seconds.train + took),
+        peak_memory_bytes=peak_memory_bytes(),
+        about=_about(run, base, instruct),
+    )
+    return Evaluated(report, write_report(report, run.root, curves_from(read_jsonl(run.metrics))))
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far (kilobytes on Linux, bytes on macOS, says getrusage(2))."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _rows(run: Run, name: str) -> list[Example]:
+    path = run.data / f"{name}.jsonl"
+    return list(read_split(path)) if path.is_file() else []
+
+
+def _limit(task: Task, chat: LocalChat, config: EvalConfig) -> int:
+    answers = [example.messages[-1].content for example in task.examples]
+    longest = max(len(chat.tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers)
+    return min(config.max_tokens, int(longest * _ROOM) + 8)
+
+
+def _fits(chat: LocalChat, room: int) -> Callable[[str], bool]:
+    limit = context_limit(chat.model)
+    return lambda text: limit is None or len(chat.render(Request(text=text)).ids) + room <= limit
+
+
+def _other_wire(chat: LocalChat) -> Callable[[Sequence[Message]], str]:
+    """Writes turns in a built-in format that is not the model's own."""
+    own = chat.template.name
+    name = next(name for name in ("human_assistant", *BUILT_IN) if name != own)
+    template = load_template(name, chat.tokenizer)
+    return lambda messages: encode_prompt(chat.tokenizer, template, Request(messages=tuple(messages)))[0]
+
+
+def _identity(chat: LocalChat) -> str:
+    """A checksum of the weights' sums: tells two models of the same name apart when a log is resumed."""
+    import hashlib
+
+    digest = hashlib.sha256(chat.template.source.encode())
+    for name, parameter in sorted(chat.model.state_dict().items()):
+        digest.update(f"{name} {float(parameter.float().sum()):.8e} {float(parameter.float().abs().sum()):.8e}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _about(run: Run, base: LocalChat, instruct: LocalChat) -> dict[str, str]:
+    facts = environment()
+    return {
+        "run": run.root.name,
+        "base": base.name,
+        "instruct": instruct.name,
+        "template": f"{instruct.template.name} ({instruct.template.grade})",
+        "command": str(facts["command"]),
+        "versions": ", ".join(f"{name} {version}" for name, version in facts["packages"].items()),
+        "machine": str(facts["machine"]),
+        "date": str(facts["started"]),
+    }

@@ -1,0 +1,127 @@
+"""The numbers of a report in plain words."""
+
+from __future__ import annotations
+
+from heedlm.eval.arms import BASE, BASE_FAIR, INSTRUCT, WRONG_FORMAT
+from heedlm.eval.results import EvalReport
+
+ARM_NAMES = {
+    BASE: "base, bare",
+    BASE_FAIR: "base, fair",
+    INSTRUCT: "instruct",
+    WRONG_FORMAT: "instruct, wrong format",
+}
+ARM_MEANINGS = {
+    BASE: "the model before tuning, given the instruction as plain text",
+    BASE_FAIR: "the model before tuning, given solved examples in its best plain frame",
+    INSTRUCT: "the model after tuning, asked in its own chat format",
+    WRONG_FORMAT: "the model after tuning, asked in another model's chat format",
+}
+KIND_NAMES = {
+    "facts": "Facts",
+    "data_analysis": "Data analysis",
+    "summarisation": "Summarisation",
+    "email": "Email drafting",
+    "creative_writing": "Creative writing",
+    "guide": "Guide writing",
+    "format": "Answer formats",
+    "translation": "Translation",
+    "chat": "Chat",
+    "system": "System texts",
+}
+
+
+def arm_name(arm: str) -> str:
+    """The arm as people read it."""
+    return ARM_NAMES.get(arm, arm.replace("_", " "))
+
+
+def kind_name(kind: str) -> str:
+    """The kind of task as people read it."""
+    return KIND_NAMES.get(kind, kind.replace("_", " ").capitalize())
+
+
+def task_title(name: str) -> str:
+    """The name of a task as people read it."""
+    return name.replace("_", " ").replace("-", " ")
+
+
+def headline(report: EvalReport) -> str:
+    """One sentence that somebody who has never tuned a model understands."""
+    counted = [task for task in report.tasks if task.metric == "accuracy"]
+    if counted:
+        n = sum(task.n for task in counted)
+        before, after = (sum(task.arms[arm].hits for task in counted) for arm in (BASE, INSTRUCT))
+        asked = "question" if all(task.kind == "facts" for task in counted) else "instruction"
+        verb = "answered" if asked == "question" else "followed"
+        plural = "" if n == 1 else "s"
+        # One sentence with two pairs of numbers: what a visitor who reads nothing else takes home.
+        return f"Before tuning the model {verb} {before:,} of {n:,} {asked}{plural}; after tuning {after:,} of {n:,}."
+    if not report.tasks:
+        return "Nothing was compared: there were no items to ask."
+    n = sum(task.n for task in report.tasks)
+    before_f1, after_f1 = (sum(t.arms[arm].score * t.n for t in report.tasks) / n for arm in (BASE, INSTRUCT))
+    return (
+        f"Before tuning the model's answers agreed with the reference by {before_f1:.0%} of their words; "
+        f"after tuning by {after_f1:.0%} ({n:,} items)."
+    )
+
+
+def second_line(report: EvalReport) -> str:
+    """What the headline alone would hide: the fair base and the tasks without a gain. Empty when there is nothing to
+    add."""
+    counted = [task for task in report.tasks if task.metric == "accuracy" and BASE_FAIR in task.arms]
+    parts = []
+    if counted:
+        fair = [task.arms[BASE_FAIR] for task in counted]
+        hits, n = sum(result.hits for result in fair), sum(result.n for result in fair)
+        parts.append(f"With solved examples in front, the untuned model reached {hits:,} of {n:,}.")
+    unsure = [task_title(task.name) for task in report.tasks if task.low <= 0 <= task.high]
+    worse = [task_title(task.name) for task in report.tasks if task.high < 0]
+    if worse:
+        parts.append(f"Tuning made it worse at {_listed(worse)}.")
+    if unsure:
+        parts.append(f"No sure difference on {_listed(unsure)}.")
+    return " ".join(parts)
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    shown = names if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more tasks"]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+
+
+def percent(share: float) -> str:
+    """A share as people read it: "0 %" and "100 %" only where it is exactly that."""
+    value = 100 * share
+    if 0 < value < 1 or 99 < value < 100:
+        return f"{value:.1f} %"
+    return f"{value:.0f} %"
+
+
+def change(share: float) -> str:
+    """A relative change, signed, in percent."""
+    return f"{100 * share:+.1f} %".replace("-", "−")
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, signed."""
+    return f"{100 * difference:+.0f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p-value, never as 0."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def memory(num_bytes: int) -> str:
+    """Bytes as people read them."""
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"

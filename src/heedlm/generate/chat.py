@@ -1,0 +1,289 @@
+"""Answers from a model on this machine: the `Chat` protocol over a Hugging Face model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heedlm.errors import HeedError
+from heedlm.generate.engine import Completion, context_limit, decode
+from heedlm.generate.scoring import score_ids
+from heedlm.generate.text import Reading, TextStream, parts, showable, stop_place
+from heedlm.messages import Reply, Request, Sampling
+from heedlm.templates.chat import ChatTemplate, load_template, render, stop_ids
+from heedlm.templates.controls import special_tokens
+from heedlm.templates.probe import habits
+from heedlm.tokens.encode import Prompt, continuation_ids, encode_prompt, ids_of, text_ids
+from heedlm.tokens.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_USUAL_TAGS = ("<think>", "</think>")
+
+
+class LocalChat:
+    """A model, its tokenizer and its chat template, ready to answer.
+
+    name: how reports call it.   device: where the model runs; where it is by default.   batch_size: rows decoded
+    together at most.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        template: ChatTemplate,
+        *,
+        name: str = "model",
+        device: str | None = None,
+        batch_size: int = 64,
+    ) -> None:
+        self.model = model if device is None else model.to(device)
+        self.tokenizer = tokenizer
+        self.template = template
+        self.batch_size = batch_size
+        self._name = name
+        self._special = special_tokens(tokenizer)
+        self._stop_ids = _all_stop_ids(model, tokenizer, template)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def render(self, request: Request) -> Prompt:
+        """What the model will see for `request`; an empty text becomes the token that opens a text, if there is one."""
+        text, ids = encode_prompt(self.tokenizer, self.template, request)
+        return Prompt(text, ids or _opening_ids(self.tokenizer))
+
+    def reply(
+        self,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        on_text: Callable[[int, str], None] | None = None,
+    ) -> list[Reply]:
+        """One reply per request, in order. What goes wrong with one request (a prompt longer than the context, messages
+        that the template refuses) becomes its own reply with stop_reason "error" and the reason as text.
+
+        on_text(index, piece): pieces of the answer as they become certain; joined they are the reply's text.
+        """
+        replies: dict[int, Reply] = {}
+        prompts: dict[int, Prompt] = {}
+        for index, request in enumerate(requests):
+            try:
+                prompt = self.render(request)
+                self._check_length(prompt)
+            except HeedError as error:
+                replies[index] = Reply(text=str(error), stop_reason="error")
+            else:
+                prompts[index] = prompt
+        # A stop text that is a special token never shows in the text: it is watched for among the ids.
+        stops = {*self._stop_ids, *(self._special[stop] for stop in sampling.stop if stop in self._special)}
+        listeners = {
+            index: self._listener(requests[index], prompt, sampling, index, on_text)
+            for index, prompt in prompts.items()
+        }
+        watching = on_text is not None or any(listener.reading.stops for listener in listeners.values())
+        completions = decode(
+            self.model,
+            [prompt.ids for prompt in prompts.values()],
+            sampling,
+            stop_ids=sorted(stops),
+            indices=list(prompts),
+            batch_size=self.batch_size,
+            on_token=(lambda index, token: listeners[index].hear(token)) if watching else None,
+        )
+        for (index, prompt), completion in zip(prompts.items(), completions, strict=True):
+            replies[index] = _finished(prompt, completion, listeners[index], stops, watching)
+        return [replies[index] for index in range(len(requests))]
+
+    def score(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[list[float]]:
+        """Log-probability (nats) of each token of continuations[i] after requests[i].
+
+        With an empty prompt the first token is scored after the token that opens a text; where a tokenizer has none, it
+        cannot be scored and the list begins with the second token. Texts longer than the context are scored in windows.
+        """
+        sequences, starts = [], []
+        for request, continuation in zip(requests, continuations, strict=True):
+            prompt = self.render(request)
+            ids = [*prompt.ids, *self._continuation_ids(request, continuation)]
+            sequences.append(ids)
+            starts.append(max(1, len(prompt.ids)))
+        return score_ids(self.model, sequences, starts, batch_size=self.batch_size)
+
+    def _continuation_ids(self, request: Request, continuation: str) -> Sequence[int]:
+        """Tokens of the continuation as they follow the prompt; on its own where the two would melt into one token."""
+        if request.text is not None:
+            before = text_ids(self.tokenizer, request.text)
+            whole = text_ids(self.tokenizer, request.text + continuation)
+        else:
+            rendered = render(
+                self.template,
+                self.tokenizer,
+                request.messages,
+                tools=request.tools,
+                template_kwargs=request.template_kwargs,
+                add_generation_prompt=True,
+            )
+            continuation = habits(self.template, self.tokenizer, request.template_kwargs).lead + continuation
+            before, whole = ids_of(self.tokenizer, [rendered, rendered + continuation])
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+        return continuation_ids(self.tokenizer, continuation)
+
+    def _check_length(self, prompt: Prompt) -> None:
+        limit = context_limit(self.model)
+        if not prompt.ids:
+            raise HeedError(
+                "The prompt is empty and the tokenizer has no token that opens a text.",
+                mend="give at least one character",
+            )
+        if limit is not None and len(prompt.ids) >= limit:
+            raise HeedError(
+                f"The prompt is too long: {len(prompt.ids):,} tokens; the model's context holds {limit:,}, "
+                "one of them for the reply at least.",
+                mend="shorten the messages, or drop the oldest turns",
+            )
+
+    def _listener(
+        self,
+        request: Request,
+        prompt: Prompt,
+        sampling: Sampling,
+        index: int,
+        on_text: Callable[[int, str], None] | None,
+    ) -> _Listener:
+        reading = self._reading(request, prompt, sampling)
+        # Special tokens have no text for a reader, but a template may mark reasoning or an answer by them.
+        marks = reading.lead + "".join(reading.think or ())
+        hidden = frozenset(token for text, token in self._special.items() if text not in marks)
+        stream = TextStream(self.tokenizer, prompt.ids, hidden)
+        return _Listener(stream, reading, index, on_text)
+
+    def _reading(self, request: Request, prompt: Prompt, sampling: Sampling) -> Reading:
+        stops = tuple(stop for stop in sampling.stop if stop and stop not in self._special)
+        if request.text is not None:
+            return Reading(stops)
+        found = habits(self.template, self.tokenizer, request.template_kwargs)
+        if found.thought is not None:
+            opening, closing = (text.strip() for text in found.thought)
+            closed = not opening and prompt.text.rstrip().endswith(closing)  # an empty block stands in the prompt
+            think = None if closed or not closing else (opening, closing)
+        elif _USUAL_TAGS[1] in self.template.source:  # a template that drops reasoning from the history
+            opened = prompt.text.rstrip().endswith(_USUAL_TAGS[0])
+            think = ("" if opened else _USUAL_TAGS[0], _USUAL_TAGS[1])
+        else:
+            think = None
+        return Reading((*stops, *self.template.stop_strings), found.lead, think)
+
+
+class _Listener:
+    """Hears the tokens of one reply: knows when a stop text was met, and hands on what may be shown."""
+
+    def __init__(
+        self, stream: TextStream, reading: Reading, index: int, on_text: Callable[[int, str], None] | None
+    ) -> None:
+        self.stream = stream
+        self.reading = reading
+        self._index = index
+        self._on_text = on_text
+        self._shown = 0
+
+    def hear(self, token: int) -> bool:
+        """Take one token (never a stop id); whether the reply ends here."""
+        before = len(self.stream.text)
+        self.stream.push(token)
+        text = self.stream.text
+        if len(text) == before:
+            return False
+        longest = max(map(len, self.reading.stops), default=0)
+        if stop_place(text, self.reading.stops, max(0, before - longest)) >= 0:
+            return True
+        if self._on_text is not None:
+            self.show(showable(text, self.reading))
+        return False
+
+    def show(self, answer: str) -> None:
+        """Hand on what is new in `answer`, which only ever grows."""
+        if self._on_text is not None and len(answer) > self._shown:
+            self._on_text(self._index, answer[self._shown :])
+            self._shown = len(answer)
+
+
+def _finished(
+    prompt: Prompt, completion: Completion, listener: _Listener, stops: Container[int], watching: bool
+) -> Reply:
+    """The reply of one completion; the listener has heard its tokens where one was `watching`, or hears them now."""
+    if not watching:
+        spoken = completion.ids[:-1] if completion.ids and completion.ids[-1] in stops else completion.ids
+        listener.stream.extend(spoken)
+    listener.stream.close()
+    reasoning, answer = parts(listener.stream.text, listener.reading)
+    listener.show(answer)
+    return Reply(
+        text=answer,
+        ids=completion.ids,
+        reasoning=reasoning,
+        logprobs=completion.logprobs,
+        stop_reason=completion.stop_reason,
+        prompt=prompt.text,
+    )
+
+
+def load_chat(
+    path: str | Path,
+    template: str | None = None,
+    *,
+    name: str | None = None,
+    device: str | None = None,
+    batch_size: int = 64,
+) -> LocalChat:
+    """A chat over a model folder in Hugging Face layout (safetensors) or a hub id.
+
+    template: a built-in chat template or a Jinja file; None takes the tokenizer's own.   device: "cpu" by default.
+    Weights are fp32 on the CPU and as stored elsewhere.
+    """
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = load_tokenizer(str(path))
+    on_cpu = device is None or device == "cpu"
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path), dtype="float32" if on_cpu else "auto", use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise HeedError(
+            f"No causal language model could be loaded: {str(error).splitlines()[0]}",
+            where=str(path),
+            mend="give a folder with config.json and model.safetensors",
+        ) from error
+    return LocalChat(
+        model,
+        tokenizer,
+        load_template(template, tokenizer),
+        name=name or Path(path).name,
+        device=device,
+        batch_size=batch_size,
+    )
+
+
+def _all_stop_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate
+) -> tuple[int, ...]:
+    """Stop ids of the template, of the tokenizer and of the model's own generation settings."""
+    ids = set(stop_ids(template, tokenizer))
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids.update([configured] if isinstance(configured, int) else configured or [])
+    return tuple(sorted(ids))
+
+
+def _opening_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The token that opens a text: BOS, or EOS for models that separate texts by it; empty where there is neither."""
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return (int(token),)
+    return ()

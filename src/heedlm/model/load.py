@@ -1,0 +1,93 @@
+"""From a checkpoint to a module, safely: safetensors only, no remote code unless asked for by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from heedlm.errors import HeedError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# The base model that ships with the package, under the name a person types.
+SHIPPED = {"atlas": Path(__file__).resolve().parents[1] / "atlas" / "base"}
+
+
+def resolve(name: str | Path) -> str:
+    """The folder or hub id behind a name: `atlas` is the model in the package, a run folder means its result."""
+    if str(name) in SHIPPED and not Path(name).exists():
+        return str(SHIPPED[str(name)])
+    path = Path(name)
+    if (path / "run.json").is_file():
+        if not (path / "model" / "config.json").is_file():
+            raise HeedError("This run has no finished model yet.", str(path), f"heed train --run {path} goes on with it")
+        return str(path / "model")
+    return str(name)
+
+
+def pick_device(wanted: str = "auto") -> torch.device:
+    """`auto`: CUDA where there is one, else Apple's MPS, else the CPU."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def load_model(name: str | Path, *, device: torch.device | str = "cpu", trust_remote_code: bool = False) -> PreTrainedModel:
+    """Any Hugging Face causal language model, weights in fp32 (the masters), ready on `device`.
+
+    name: a folder, a run, `atlas`, or a hub id (fetched only because the user named it).
+    Raises HeedError for a missing folder, one without a model, or weights that are not safetensors.
+    """
+    from transformers import AutoModelForCausalLM
+
+    path = resolve(name)
+    _check_folder(path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise HeedError(
+            f"The model cannot be loaded: {reason}", path, "name a folder with a causal language model in Hugging Face layout"
+        ) from error
+    return model.to(device)  # type: ignore[no-any-return]
+
+
+def _check_folder(path: str) -> None:
+    folder = Path(path)
+    looks_local = folder.exists() or path.startswith((".", "/", "~")) or path.count("/") > 1
+    if not looks_local:
+        return
+    if not folder.is_dir():
+        raise HeedError("There is no model folder here.", path, "--model takes a folder, `atlas`, or a hub id like ORG/NAME")
+    if not (folder / "config.json").is_file():
+        raise HeedError("This folder holds no model: config.json is missing.", path, "name the folder that holds config.json")
+    if not any(folder.glob("*.safetensors")):
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+        what = "This model's weights are pickled; heed reads safetensors only." if pickled else "This folder holds no weights."
+        mend = "save it again with model.save_pretrained(FOLDER), which writes safetensors"
+        raise HeedError(what, path, mend)
+
+
+def context_length(model: PreTrainedModel) -> int | None:
+    """Tokens that the model can see, or None where its config does not say."""
+    config = model.config.get_text_config()
+    for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
+        value: Any = getattr(config, key, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def stored_dtype(name: str | Path) -> torch.dtype:
+    """The dtype in which a checkpoint's weights are stored: results are saved in the dtype their base came in."""
+    from transformers import AutoConfig
+
+    dtype = getattr(AutoConfig.from_pretrained(resolve(name)), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32

@@ -1,0 +1,1 @@
+"""Replies reach people: in the terminal."""

@@ -1,0 +1,1 @@
+"""Words and wire: rows become messages, and messages become the exact text that a model sees."""

@@ -1,0 +1,1 @@
+"""Segments become token ids with one weight each, proved, shown and packed."""

@@ -1,0 +1,64 @@
+"""The optimiser, its schedule, and the defaults that depend on model size and method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+class Choice(NamedTuple):
+    """A value that heed chose, with the reason that is shown."""
+
+    value: float
+    reason: str
+
+
+def default_lr(method: Literal["full", "lora"], num_parameters: int) -> Choice:
+    """Peak learning rate by size and method: small models want more, and LoRA about ten times as much as full tuning.
+
+    The full-tuning ladder is what public recipes of each size class use (2e-5 at 1B and above); the factor of ten is the
+    finding of "LoRA Without Regret" (Thinking Machines, 2025). The first rung was measured here on the built-in model.
+    """
+    ladder = ((20e6, 1e-3, "under 20M"), (150e6, 2e-4, "20M to 150M"), (1e9, 5e-5, "150M to 1B"), (math.inf, 2e-5, "1B and more"))
+    lr, size = next((lr, size) for limit, lr, size in ladder if num_parameters < limit)
+    if method == "lora":
+        lr = min(10 * lr, 2e-3)
+        return Choice(lr, f"{num_parameters / 1e6:.1f}M parameters ({size}), adapters: ten times full tuning")
+    return Choice(lr, f"{num_parameters / 1e6:.1f}M parameters ({size}), all weights")
+
+
+def lr_schedule(peak: float, num_steps: int, warmup: float, schedule: Schedule) -> Callable[[int], float]:
+    """Learning rate of step 0..num_steps - 1: linear warm-up over the first share `warmup`, then down to a tenth of the
+    peak by cosine or line, or constant. Step 0 already moves: a first step of zero would waste a batch.
+    """
+    warm = math.ceil(warmup * num_steps)
+
+    def at(step: int) -> float:
+        if step < warm:
+            return peak * (step + 1) / (warm + 1)
+        done = (step - warm) / max(1, num_steps - warm)
+        if schedule == "cosine":
+            return peak * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        if schedule == "linear":
+            return peak * (1 - 0.9 * min(1.0, done))
+        return peak
+
+    return at
+
+
+def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
+    """Fused AdamW over the trainable parameters; decay only on matrices (norm gains, biases are left alone).
+
+    betas (0.9, 0.95) as is usual for language models; the learning rate is set by the loop at every step.
+    """
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trainable if p.ndim >= 2]
+    others = [p for p in trainable if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95), fused=trainable[0].device.type != "mps")

@@ -1,0 +1,106 @@
+"""The stage `pretrain`: plain documents in, a tokenizer and a base model out, through the same loop as tuning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from heedlm.config import PretrainRecipe, ShapeConfig, dump_recipe
+from heedlm.model.forward import choose_packing
+from heedlm.model.load import pick_device
+from heedlm.model.save import save_base
+from heedlm.runs import Run, environment, write_text
+from heedlm.tokens.documents import encode_documents
+from heedlm.tokens.loader import Loader
+from heedlm.tokens.tokenizer import load_tokenizer, train_tokenizer
+from heedlm.train.stage import Observer, Outcome, Plan, check_same_recipe, pick_precision, run_fit
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DocumentsOf = Callable[[str], list[str]]
+
+
+class PretrainReport(NamedTuple):
+    """The result folder and what it took."""
+
+    model: Path
+    outcome: Outcome
+    num_parameters: int
+
+
+def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observer: Observer) -> PretrainReport:
+    """Train tokenizer and model from scratch; the same command goes on with what it finds in the run folder.
+
+    documents_of: the documents of a part ("tokenizer", "val", "epoch-3"), the same list for the same name.
+    """
+    text = dump_recipe(recipe)
+    check_same_recipe(run, text)
+    write_text(run.recipe, text)
+    run.note(pretrain=environment())
+    tokenizer = _tokenizer(recipe, run, documents_of, observer)
+    device = pick_device(recipe.train.device)
+    precision, why = pick_precision(recipe.train.precision, device)
+    torch.manual_seed(recipe.seed)  # weight initialisation has no generator argument; this is the stage's edge
+    model = _new_model(recipe.shape, tokenizer).to(device)
+    packing = choose_packing(model)
+    num_parameters = sum(p.numel() for p in model.parameters())
+    observer.say(f"{num_parameters / 1e6:.2f}M parameters; {why}; {packing.reason}")
+
+    def loader_of(epoch: int) -> Loader:
+        if epoch not in cache:
+            cache.clear()
+            encoded = encode_documents(tokenizer, documents_of(f"epoch-{epoch}"), recipe.shape.context)
+            cache[epoch] = Loader(encoded, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
+        return cache[epoch]
+
+    cache: dict[int, Loader] = {}
+    held_out = encode_documents(tokenizer, documents_of("val"), recipe.shape.context)
+    validation = Loader(held_out, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
+    plan = Plan(loader_of, recipe.train.max_steps, recipe.train.lr or 2e-3, packing, precision)
+    began = time.time()
+    outcome = run_fit(run, model, plan, recipe.train, observer, validation=validation)
+    facts = {
+        "corpus": recipe.corpus.source,
+        "seed": recipe.seed,
+        "steps": outcome.position.step,
+        "tokens": outcome.position.tokens,
+        "validation_loss": outcome.best_loss,
+        "hours": round((time.time() - began) / 3600, 2),
+        "device": str(device),
+    }
+    save_base(model, tokenizer, run.model, facts)
+    run.note(pretrain_result=facts)
+    return PretrainReport(run.model, outcome, num_parameters)
+
+
+def _tokenizer(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observer: Observer) -> PreTrainedTokenizerBase:
+    folder = run.root / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        observer.say(f"training a tokenizer of {recipe.shape.vocab_size:,} tokens")
+        train_tokenizer(documents_of("tokenizer"), recipe.shape.vocab_size).save_pretrained(folder)
+    return load_tokenizer(folder)
+
+
+def _new_model(shape: ShapeConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=shape.hidden,
+            intermediate_size=shape.intermediate,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            num_key_value_heads=shape.kv_heads,
+            max_position_embeddings=shape.context,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )

@@ -1,0 +1,181 @@
+"""Every row is found, with the line at which it starts, whatever the file looks like."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heedlm.data.sources import Row, data_files, read_rows
+from heedlm.errors import HeedError, Problem
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+ROWS = st.lists(st.dictionaries(st.text(max_size=5), VALUES, max_size=4), min_size=1, max_size=6)
+
+
+def written(folder: Path, text: str | bytes, name: str = "rows.jsonl") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", errors="surrogatepass"))
+    return path
+
+
+def values(path: Path) -> list[dict[str, Any]]:
+    found = list(read_rows(path))
+    assert all(isinstance(row, Row) for row in found), found
+    return [row.value for row in found if isinstance(row, Row)]
+
+
+def lines(path: Path) -> list[int]:
+    return [int(row.where.rpartition(":")[2]) for row in read_rows(path)]
+
+
+@given(
+    rows=ROWS, ascii_only=st.booleans(), crlf=st.booleans(), bom=st.booleans(), packed=st.booleans(), gaps=st.booleans()
+)
+@settings(max_examples=60, deadline=None)
+def test_json_lines_come_back_as_they_were_with_their_lines(
+    tmp_path_factory, rows, ascii_only, crlf, bom, packed, gaps
+):
+    folder = tmp_path_factory.mktemp("lines")
+    end = "\r\n" if crlf else "\n"
+    between = end * 2 if gaps else end
+    data = between.join(json.dumps(row, ensure_ascii=ascii_only) for row in rows).encode(
+        "utf-8", errors="surrogatepass"
+    )
+    data = (b"\xef\xbb\xbf" if bom else b"") + data
+    path = written(folder, gzip.compress(data) if packed else data, "rows.jsonl.gz" if packed else "rows.jsonl")
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return  # half characters are refused elsewhere
+    assert values(path) == rows
+    assert lines(path) == [1 + index * (2 if gaps else 1) for index in range(len(rows))]
+
+
+@given(rows=ROWS, indent=st.sampled_from([None, 0, 1, 2, 4]), crlf=st.booleans(), bom=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_json_list_comes_back_as_it_was_and_each_row_knows_the_line_it_starts_on(
+    tmp_path_factory, rows, indent, crlf, bom
+):
+    folder = tmp_path_factory.mktemp("list")
+    text = json.dumps(rows, indent=indent)
+    starts = []  # found independently: the line of each row is where the text written so far ends
+    for index in range(len(rows)):
+        before = json.dumps(rows[:index], indent=indent)[: -1 if indent is None else -2] if index else "["
+        starts.append(before.count("\n") + (2 if indent is not None else 1))
+    data = text.replace("\n", "\r\n") if crlf else text
+    path = written(folder, (b"\xef\xbb\xbf" if bom else b"") + data.encode(), "rows.json")
+    assert values(path) == rows
+    assert lines(path) == starts
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.txt"])
+def test_content_decides_between_a_list_and_lines_whatever_the_file_is_called(tmp_path, name):
+    rows = [{"a": 1}, {"a": 2}]
+    assert values(written(tmp_path, "\n".join(map(json.dumps, rows)), name)) == rows
+    assert values(written(tmp_path, json.dumps(rows), name)) == rows
+    assert values(written(tmp_path, json.dumps(rows, indent=2), name)) == rows
+
+
+def test_objects_over_several_lines_without_a_list_are_rows(tmp_path):
+    path = written(tmp_path, '{\n "a": 1\n}\n{\n "a": 2\n}\n', "rows.jsonl")
+    assert values(path) == [{"a": 1}, {"a": 2}]
+    assert lines(path) == [1, 4]
+
+
+def test_one_object_is_one_row(tmp_path):
+    assert values(written(tmp_path, '{"a": 1}', "row.json")) == [{"a": 1}]
+    assert values(written(tmp_path, json.dumps({"a": 1}, indent=2), "row.json")) == [{"a": 1}]
+
+
+def test_an_empty_list_holds_no_rows(tmp_path):
+    assert list(read_rows(written(tmp_path, "[]", "rows.json"))) == []
+
+
+def test_a_comma_before_the_closing_bracket_loses_nothing(tmp_path):
+    assert values(written(tmp_path, '[\n{"a": 1},\n{"a": 2},\n]', "rows.json")) == [{"a": 1}, {"a": 2}]
+
+
+def test_reading_goes_on_behind_a_broken_line(tmp_path):
+    path = written(tmp_path, '{"a": 1}\n{"a": \n{"a": 3}\n\n{"a" 4}\n{"a": 5}')
+    found = list(read_rows(path))
+    assert [type(row).__name__ for row in found] == ["Row", "Problem", "Row", "Problem", "Row"]
+    assert [row.where for row in found] == [f"{path}:{line}" for line in (1, 2, 3, 5, 6)]
+
+
+@pytest.mark.parametrize("indent", [0, 2])
+def test_reading_goes_on_behind_a_broken_row_of_a_list(tmp_path, indent):
+    text = json.dumps([{"n": i, "in": [{"deep": i}]} for i in range(5)], indent=indent)
+    broken = text.replace('"n": 2,', '"n": 2')
+    found = list(read_rows(written(tmp_path, broken, "rows.json")))
+    assert [row.value["n"] for row in found if isinstance(row, Row)] == [0, 1, 3, 4]
+    (problem,) = [row for row in found if isinstance(row, Problem)]
+    number = int(problem.where.rpartition(":")[2])
+    assert '"deep"' in broken.split("\n")[number + 1] or '"n": 2' in broken.split("\n")[number - 2]
+
+
+def test_a_list_on_one_line_that_breaks_is_refused_because_its_rows_cannot_be_told_apart(tmp_path):
+    with pytest.raises(HeedError, match="cannot be told apart"):
+        list(read_rows(written(tmp_path, '[{"a": 1}, {"a" 2}, {"a": 3}]', "rows.json")))
+
+
+@pytest.mark.parametrize("text", ['[\n{"a": 1},\n{"a": 2}\n', '[{"a": 1}', "["])
+def test_a_list_that_is_cut_off_is_refused(tmp_path, text):
+    with pytest.raises(HeedError, match="not closed"):
+        list(read_rows(written(tmp_path, text, "rows.json")))
+
+
+def test_a_cut_off_archive_is_refused(tmp_path):
+    data = gzip.compress("\n".join(json.dumps({"a": i, "b": "x" * (i % 97)}) for i in range(5000)).encode())
+    with pytest.raises(HeedError, match="cut off"):
+        list(read_rows(written(tmp_path, data[: len(data) // 2], "rows.jsonl.gz")))
+
+
+def test_a_folder_gives_its_data_files_by_name_and_nothing_else(tmp_path):
+    written(tmp_path, '{"a": 2}', "b.json")
+    written(tmp_path, '{"a": 1}', "a.jsonl")
+    written(tmp_path, "notes", "README.md")
+    written(tmp_path, '{"a": 9}', ".hidden.jsonl")
+    (tmp_path / "deeper").mkdir()
+    assert [file.name for file in data_files(tmp_path)] == ["a.jsonl", "b.json"]
+    assert values(tmp_path) == [{"a": 1}, {"a": 2}]
+
+
+def test_the_output_of_prepare_is_not_taken_for_a_folder_of_sources(tmp_path):
+    for name in ("card.json", "dropped.jsonl", "train.jsonl"):
+        written(tmp_path, "{}", name)
+    with pytest.raises(HeedError) as caught:
+        data_files(tmp_path)
+    assert "train.jsonl" in caught.value.problems[0].mend
+
+
+def test_json_lines_are_streamed(tmp_path):
+    path = tmp_path / "many.jsonl"
+    with path.open("w") as file:
+        for number in range(20_000):
+            file.write(json.dumps({"n": number, "text": "x" * 1000}) + "\n")
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_rows(path)) == 20_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < path.stat().st_size / 10
+
+
+def test_a_long_line_is_one_row(tmp_path):
+    rows = [{"text": "x" * 10_000_000}, {"text": "y"}]
+    assert values(written(tmp_path, "\n".join(map(json.dumps, rows)))) == rows

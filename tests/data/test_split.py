@@ -1,0 +1,123 @@
+"""Nothing asked on one side is answered on another, and nobody moves when rows are added."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heedlm.data.split import SIDES, Keys, divide, keys_of, opening_question, prove
+from heedlm.errors import HeedError
+from heedlm.messages import Example, Message
+
+KEYS = st.lists(st.builds(Keys, st.integers(0, 30), st.integers(0, 60)), max_size=60)
+SHARES = st.floats(0, 0.49)
+
+
+def asked(
+    question: str, *, group: str | None = None, system: str | None = None, answer: str = "a", more: tuple[str, ...] = ()
+) -> Example:
+    messages = [Message("system", system)] if system is not None else []
+    messages += [Message("user", question), Message("assistant", answer)]
+    for index, text in enumerate(more):
+        messages.append(Message("assistant" if index % 2 else "user", text))
+    return Example("id", tuple(messages), "x:1", group=group)
+
+
+@given(keys=KEYS, val=SHARES, test=SHARES, seed=st.integers(0, 5), data=st.data())
+def test_no_group_and_no_prompt_stands_on_two_sides(keys, val, test, seed, data):
+    fixed = data.draw(st.lists(st.sampled_from([None, None, "val", "test"]), min_size=len(keys), max_size=len(keys)))
+    division = divide(keys, val=val, test=test, seed=seed, fixed=fixed)
+    proof = prove(keys, division)
+    assert (proof.groups_on_two_sides, proof.prompts_on_two_sides) == (0, 0)
+    for side, given_side, leak in zip(division.sides, fixed, division.leaks, strict=True):
+        assert given_side in (None, side)
+        assert leak is None or SIDES.index(leak) > SIDES.index(side), (
+            "what is left out is held by a better protected side"
+        )
+
+
+@given(
+    keys=st.lists(st.integers(0, 1 << 63), min_size=3, max_size=40, unique=True),
+    val=SHARES,
+    test=SHARES,
+    seed=st.integers(0, 5),
+)
+def test_with_three_groups_every_side_that_was_asked_for_gets_one(keys, val, test, seed):
+    sides = set(divide([Keys(key, key) for key in keys], val=val, test=test, seed=seed).sides)
+    assert sides == {"train"} | ({"val"} if val else set()) | ({"test"} if test else set())
+
+
+def test_a_side_nobody_moves_from_when_rows_are_added():
+    old = [keys_of(asked(f"question {index}")) for index in range(500)]
+    new = [keys_of(asked(f"another {index}")) for index in range(1500)]
+    before = divide(old, val=0.1, test=0.2, seed=3).sides
+    after = divide([*new, *old], val=0.1, test=0.2, seed=3).sides
+    assert after[len(new) :] == before
+
+
+def test_the_shares_are_about_what_was_asked_for_and_the_seed_matters():
+    keys = [keys_of(asked(f"question {index}")) for index in range(5000)]
+    sides = divide(keys, val=0.1, test=0.2, seed=1).sides
+    assert abs(sides.count("val") / 5000 - 0.1) < 0.02
+    assert abs(sides.count("test") / 5000 - 0.2) < 0.02
+    assert sides != divide(keys, val=0.1, test=0.2, seed=2).sides
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_fewer_than_three_groups_are_divided_without_being_forced(number):
+    keys = [Keys(index, index) for index in range(number)]
+    assert len(divide(keys, val=0.1, test=0.1, seed=0).sides) == number
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is the capital of Chad?", "what is  the capital of chad"),
+        ("What is the capital of Chad?", "What is the capital of Chad"),
+        ("चाड की राजधानी क्या है?", "चाड की राजधानी क्या है ।"),
+        ("Ｃａｐｉｔａｌ？", "capital"),
+    ],
+)
+def test_the_same_question_in_other_clothes_is_the_same_group(one, other):
+    assert keys_of(asked(one)).group == keys_of(asked(other)).group
+
+
+def test_another_question_is_another_group():
+    assert keys_of(asked("2 + 2")).group != keys_of(asked("2 - 2")).group
+
+
+def test_a_system_text_does_not_make_it_another_question_and_later_turns_do_not_either():
+    plain = asked("What is the capital of Chad?")
+    assert keys_of(plain).group == keys_of(asked("What is the capital of Chad?", system="Answer in capitals.")).group
+    assert (
+        keys_of(plain).group == keys_of(asked("What is the capital of Chad?", more=("And of Mali?", "Bamako."))).group
+    )
+    assert opening_question(plain.messages) == "what is the capital of chad"
+
+
+def test_a_group_field_wins_over_the_question():
+    one, other = asked("One?", group="country:Chad"), asked("Other?", group="country:Chad")
+    assert keys_of(one).group == keys_of(other).group != keys_of(asked("One?")).group
+    assert keys_of(asked("x", group="country")).group != keys_of(asked("country")).group
+
+
+def test_the_same_prompt_in_two_groups_stays_only_where_it_is_protected():
+    keys = [keys_of(asked("Same?", group=f"g{index}")) for index in range(40)]
+    division = divide(keys, val=0.3, test=0.3, seed=0)
+    assert set(division.sides) == set(SIDES)
+    for side, leak in zip(division.sides, division.leaks, strict=True):
+        assert (leak is None) == (side == "test")
+
+
+def test_rows_whose_group_is_in_a_fixed_file_leave_train():
+    keys = [Keys(1, 10), Keys(1, 11), Keys(2, 12), Keys(3, 13)]
+    division = divide(keys, val=0, test=0, seed=0, fixed=["test", None, None, "val"])
+    assert division.sides == ["test", "train", "train", "val"]
+    assert division.leaks == [None, "test", None, None]
+
+
+@pytest.mark.parametrize(("val", "test"), [(-0.1, 0), (0, 1.0), (0.5, 0.5), (float("nan"), 0)])
+def test_impossible_shares_are_refused(val, test):
+    with pytest.raises(HeedError, match=r"share of|together"):
+        divide([], val=val, test=test, seed=0)
