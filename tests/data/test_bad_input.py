@@ -87,12 +87,12 @@ LINES: dict[str, tuple[str | bytes, tuple[str, ...], str]] = {
     "unknown role": (
         chat(U, turn("gpt", "x")),
         (
-            "field 'messages[1].role' is \"gpt\"",
-            "user/assistant/system/tool".replace("user/assistant/system/tool", "system/user/assistant/tool"),
+            "field 'messages[1].role' is 'gpt'",
+            "expected user/assistant/system/tool",
         ),
         "'assistant'",
     ),
-    "role in capitals": (chat(turn("User", "x"), A), ("field 'messages[0].role' is \"User\"",), "'user'"),
+    "role in capitals": (chat(turn("User", "x"), A), ("field 'messages[0].role' is 'User'",), "'user'"),
     "role null": (chat(turn(None, "x"), A), ("field 'messages[0].role' is null",), "four"),
     "role missing": (chat({"content": "x"}, A), ("field 'messages[0].role' is missing", "found content"), "user"),
     "ShareGPT in messages": (
@@ -103,10 +103,10 @@ LINES: dict[str, tuple[str | bytes, tuple[str, ...], str]] = {
     "content missing": (chat({"role": "user"}, A), ("field 'messages[0].content' is missing",), "text of the turn"),
     "content null": (chat(turn("user", None), A), ("field 'messages[0].content' is null",), "write the text"),
     "content a number": (chat(U, turn("assistant", 7)), ("field 'messages[1].content' is 7",), '"7"'),
-    "messages a text": ('{"messages": "Hi"}', ("field 'messages' is \"Hi\"", "expected a list"), "role"),
+    "messages a text": ('{"messages": "Hi"}', ("field 'messages' is 'Hi'", "expected a list"), "role"),
     "messages an object": ('{"messages": {"role": "user"}}', ("field 'messages' is an object",), "role"),
     "messages empty": ('{"messages": []}', ("no answer", "empty list"), "at least one user"),
-    "a turn that is text": (chat("Hi", A), ("field 'messages[0]' is \"Hi\"", "expected a turn"), "content"),
+    "a turn that is text": (chat("Hi", A), ("field 'messages[0]' is 'Hi'", "expected a turn"), "content"),
     "a turn that is a list": (chat([U], A), ("field 'messages[0]' is a list of 1",), "content"),
     "only system": (chat(turn("system", "x")), ("no answer", "messages[0]"), "add the answer"),
     "no assistant": (chat(U), ("no answer",), "add the answer"),
@@ -141,14 +141,14 @@ LINES: dict[str, tuple[str | bytes, tuple[str, ...], str]] = {
         "write the text",
     ),
     "part a number": (chat(turn("user", [3]), A), ("messages[0].content[0]' is 3",), "text"),
-    "weight a word": (chat(U, turn("assistant", "x", weight="high")), ('messages[1].weight\' is "high"',), "0, 1"),
+    "weight a word": (chat(U, turn("assistant", "x", weight="high")), ("messages[1].weight' is 'high'",), "0, 1"),
     "weight below 0": (chat(U, turn("assistant", "x", weight=-1)), ("messages[1].weight' is -1",), "0, 1"),
     "weight on user": (
         chat(turn("user", "x", weight=1), A),
         ("messages[0]", "only assistant turns"),
         "remove its weight",
     ),
-    "train a word": (chat(U, turn("assistant", "x", train="yes")), ('messages[1].train\' is "yes"',), "true or false"),
+    "train a word": (chat(U, turn("assistant", "x", train="yes")), ("messages[1].train' is 'yes'",), "true or false"),
     "nothing taught": (chat(U, turn("assistant", "x", weight=0)), ("every assistant turn has weight 0",), "train"),
     "calls an object": (
         chat(U, turn("assistant", "x", tool_calls={})),
@@ -162,7 +162,7 @@ LINES: dict[str, tuple[str | bytes, tuple[str, ...], str]] = {
     ),
     "arguments not JSON": (
         chat(U, turn("assistant", "x", tool_calls=[{"function": {"name": "f", "arguments": "{a}"}}])),
-        ('messages[1].tool_calls[0].function.arguments\' is "{a}"',),
+        ("messages[1].tool_calls[0].function.arguments' is '{a}'",),
         "object itself",
     ),
     "arguments a list": (
@@ -170,7 +170,7 @@ LINES: dict[str, tuple[str | bytes, tuple[str, ...], str]] = {
         ("arguments' is a list",),
         "{}",
     ),
-    "tools a text": (chat(U, A, tools="weather"), ("field 'tools' is \"weather\"", "list of tool schemas"), "function"),
+    "tools a text": (chat(U, A, tools="weather"), ("field 'tools' is 'weather'", "list of tool schemas"), "function"),
     "template_kwargs a list": (chat(U, A, template_kwargs=[1]), ("field 'template_kwargs'",), "enable_thinking"),
     "two system texts": (chat(turn("system", "x"), U, A, system="y"), ("'system'", "messages[0]"), "keep one"),
     "thinking never closed": (
@@ -180,7 +180,7 @@ LINES: dict[str, tuple[str | bytes, tuple[str, ...], str]] = {
     ),
     "unknown ShareGPT role": (
         '{"conversations": [{"from": "narrator", "value": "x"}]}',
-        ('conversations[0].from\' is "narrator"',),
+        ("conversations[0].from' is 'narrator'",),
         "four",
     ),
     "ShareGPT value null": (

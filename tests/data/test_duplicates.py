@@ -28,6 +28,7 @@ def test_case_roles_boundaries_tools_and_calls_do():
             "x:1",
         ),
         Example("id", (Message("system", "What is it?"), Message("assistant", "A cat.")), "x:1"),
+        Example("id", (Message("user", "What is it?"), Message("assistant", "A cat.", weight=0.5)), "x:1"),
         pair("What is it?", "A cat.", tools=({"name": "f"},)),
         pair("What is it?", "A cat.", template_kwargs={"enable_thinking": False}),
     ]

@@ -98,8 +98,9 @@ def test_the_same_question_stands_on_one_side_in_whatever_words_it_is_wrapped(tm
     for i in range(60):
         rows.append({"prompt": f"Capital of land {i}?", "completion": f"City {i}"})
         rows.append({"system": "Answer in capitals.", "prompt": f"capital of  land {i}", "completion": f"CITY {i}"})
-        rows.append({"messages": [{"role": "user", "content": f"Capital of land {i}?"}, {"role": "assistant", "content": f"City {i}"},
-                                  {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "Yes."}]})  # fmt: skip
+        turns = ["user", f"Capital of land {i}?", "assistant", f"City {i}", "user", "Sure?", "assistant", "Yes."]
+        pairs_of = zip(turns[::2], turns[1::2], strict=True)
+        rows.append({"messages": [{"role": role, "content": content} for role, content in pairs_of]})
     report = run(tmp_path, rows, val=0.2, test=0.2)
     sides: dict[str, set[str]] = {}
     for name in report.splits:
@@ -187,8 +188,10 @@ def test_several_sources_with_mappings_and_a_folder(tmp_path):
     assert [example.messages[1].content for example in read_split(report.out / "train.jsonl")] == ["That.", "a", "b"]
     card = json.loads((report.out / "card.json").read_text())
     assert {Path(name).name: source["shapes"] for name, source in card["sources"].items()} == {
-        "mapped.jsonl": {"question-answer": 1}, "a.jsonl": {"prompt-completion": 1}, "b.jsonl.gz": {"prompt-completion": 1},
-    }  # fmt: skip
+        "mapped.jsonl": {"question-answer": 1},
+        "a.jsonl": {"prompt-completion": 1},
+        "b.jsonl.gz": {"prompt-completion": 1},
+    }
 
 
 def test_the_same_inputs_are_not_prepared_again_and_a_change_is_named(tmp_path):
@@ -362,9 +365,9 @@ def test_progress_is_heard(tmp_path):
 
 
 def test_preparing_imports_neither_torch_nor_transformers():
-    code = "import sys, heedlm.data.prepare; print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
+    code = "import sys, heedlm.data.prepare; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_path())
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
 
 
 def test_ten_thousand_rows_take_less_than_two_seconds_of_a_core(tmp_path):

@@ -128,6 +128,13 @@ def test_tool_calls_are_read_with_arguments_as_object_or_as_json_text(arguments,
     assert found.meta == {"turn_fields": {"2": {"name": "weather"}}}, "what no message holds is not lost"
 
 
+def test_functions_and_function_call_of_older_files_are_tools_and_tool_calls():
+    call = {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": "{}"}}
+    found = example({"messages": [{"role": "user", "content": "Weather?"}, call], "functions": [{"name": "weather"}]})
+    assert found.messages[1].tool_calls == (ToolCall("weather", {}),)
+    assert found.tools == ({"type": "function", "function": {"name": "weather"}},)
+
+
 def test_sharegpt_names_of_roles_and_calls_are_read():
     turns = [
         {"from": "system", "value": "Use tools."},
@@ -184,6 +191,7 @@ def test_id_group_and_everything_else_are_kept():
     )
     assert (found.id, found.group) == ("12", "country:Chad")
     assert found.meta == {"licence": "MIT", "kind": "facts"}
+    assert example({**SAME["alpaca"], "kind": 1, "meta": {"kind": 2}}).meta == {"kind": 2, "kind (row)": 1}
     assert example({**SAME["alpaca"], "chat_template_kwargs": {"enable_thinking": False}}).template_kwargs == {
         "enable_thinking": False
     }
@@ -264,18 +272,45 @@ def test_the_order_of_roles(roles, says):
         assert says in problem(value).what
 
 
+TURN_NAMES = [
+    "role",
+    "content",
+    "from",
+    "value",
+    "type",
+    "text",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "weight",
+    "train",
+]
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["role", "content", "from", "value", "type", "text", "tool_calls", "function", "name", "arguments", "weight", "train"]),
-        inner,
-        max_size=4,
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(TURN_NAMES), inner, max_size=4),
     max_leaves=12,
-)  # fmt: skip
-NAMES = ["messages", "conversations", "instances", "instruction", "input", "output", "prompt", "completion", "question", "answer",
-         "system", "tools", "id", "group", "meta", "template_kwargs", "other"]  # fmt: skip
+)
+NAMES = [
+    "messages",
+    "conversations",
+    "instances",
+    "instruction",
+    "input",
+    "output",
+    "prompt",
+    "completion",
+    "question",
+    "answer",
+    "system",
+    "tools",
+    "functions",
+    "id",
+    "group",
+    "meta",
+    "template_kwargs",
+    "other",
+]
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), JUNK, max_size=5))

@@ -179,3 +179,36 @@ def test_json_lines_are_streamed(tmp_path):
 def test_a_long_line_is_one_row(tmp_path):
     rows = [{"text": "x" * 10_000_000}, {"text": "y"}]
     assert values(written(tmp_path, "\n".join(map(json.dumps, rows)))) == rows
+
+
+@given(
+    number=st.integers(2, 6),
+    layout=st.sampled_from(["lines", "list of lines", "list, indented", "list, opened on the first line"]),
+    data=st.data(),
+)
+@settings(max_examples=150, deadline=None)
+def test_one_damaged_character_never_takes_another_row_with_it(tmp_path_factory, number, layout, data):
+    rows = [
+        {"n": index, "turns": [{"role": "user", "content": "a, {b}"}, {"role": "x", "content": "[c]"}]}
+        for index in range(number)
+    ]
+    texts = [json.dumps(row, indent=2 if "indented" in layout else None) for row in rows]
+    hit = data.draw(st.integers(0, number - 1))
+    at = data.draw(st.integers(0, len(texts[hit]) - 1))
+    texts[hit] = (
+        texts[hit][:at] + data.draw(st.sampled_from(["", '"', "{", "}", "[", "]", ",", "x"])) + texts[hit][at + 1 :]
+    )
+    if layout == "lines":
+        text = "\n".join(texts)
+    elif "first line" in layout:
+        text = "[" + ",\n ".join(texts) + "]"
+    else:
+        text = "[\n" + ",\n".join(text.replace("\n", "\n  ") for text in texts) + "\n]"
+    path = written(tmp_path_factory.mktemp("hit"), text, "rows.jsonl" if layout == "lines" else "rows.json")
+    try:
+        found = list(read_rows(path))
+    except HeedError:
+        return  # refused aloud
+    there = [row.value.get("n") for row in found if isinstance(row, Row)]
+    assert [index for index in range(number) if index != hit and index not in there] == []
+    assert len(there) == number or any(isinstance(row, Problem) for row in found)

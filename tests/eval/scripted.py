@@ -64,5 +64,11 @@ def example(
     """A row as the readers make it, judged by equality unless checks are given."""
     turns = [Message("system", system)] if system else []
     turns += [Message("user", question), Message("assistant", answer)]
-    held = {"task": task, "kind": kind, "gated": gated, "checks": checks or [{"type": "equals", "value": answer}], **meta}
+    held = {
+        "task": task,
+        "kind": kind,
+        "gated": gated,
+        "checks": checks or [{"type": "equals", "value": answer}],
+        **meta,
+    }
     return Example(id=id, messages=tuple(turns), source="rows.jsonl:1", group=group, meta=held)

@@ -21,12 +21,21 @@ from heedlm.messages import Example, Message, Request, Sampling
 from .scripted import ScriptedChat, example
 
 QA = FRAMES[0]
-CAPITALS = {"France": "Paris", "Norway": "Oslo", "Japan": "Tokyo", "Peru": "Lima", "Cuba": "Havana", "Chad": "N'Djamena"}
+CAPITALS = {
+    "France": "Paris",
+    "Norway": "Oslo",
+    "Japan": "Tokyo",
+    "Peru": "Lima",
+    "Cuba": "Havana",
+    "Chad": "N'Djamena",
+}
 
 
 def _rows(**changes: str) -> list[Example]:
     return [
-        example(f"What is the capital of {land}?", f"It is {city}.", id=f"facts-{land}", group=f"country:{land}", **changes)
+        example(
+            f"What is the capital of {land}?", f"It is {city}.", id=f"facts-{land}", group=f"country:{land}", **changes
+        )
         for land, city in CAPITALS.items()
     ]
 
@@ -123,7 +132,9 @@ def test_the_frame_that_works_is_picked_without_seeing_the_test() -> None:
         return f" It is {CAPITALS[land]}." if "Question: " in request.text else "Hm."
 
     chat = ScriptedChat(answer)
-    picked = pick_frames(chat, [task], rows, Sampling(), random.Random(0), num_shots=2, num_items=3, limits={"facts": 9})
+    picked = pick_frames(
+        chat, [task], rows, Sampling(), random.Random(0), num_shots=2, num_items=3, limits={"facts": 9}
+    )
     assert picked["facts"].frame.name == "Question/Answer"
     assert picked["facts"].score == 1.0
     assert len(picked["facts"].shots) == 2

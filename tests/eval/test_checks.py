@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from heedlm.errors import HeedError
 from heedlm.eval.checks import CHECK_TYPES, example_problems, run_check, score_checks
 from heedlm.messages import Example, Message
+
 from .scripted import example
 
 CASES: list[tuple[Mapping[str, object], str, bool]] = [
@@ -65,6 +66,7 @@ CASES: list[tuple[Mapping[str, object], str, bool]] = [
     ({"type": "sentence-count", "equal": 3}, "A b. C d. E f.", True),
     ({"type": "sentence-count", "min": 2, "max": 3}, "A b.", False),
     ({"type": "line-count", "equal": 2}, "a\n\nb\n", True),
+    ({"type": "line-count", "max": 1}, "a\nb", False),
     ({"type": "bullet-count", "equal": 2}, "- a\n* b", True),
     ({"type": "bullet-count", "min": 3}, "- a\n* b", False),
     ({"type": "numbered-count", "min": 2}, "1. a\n2) b", True),
@@ -132,7 +134,9 @@ def test_a_broken_check_is_refused_with_what_is_wrong(check: Mapping[str, object
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 12))
 def test_bounds_hold_their_ends(found: int, low: int, more: int) -> None:
     reply = "word " * found
-    assert run_check({"type": "word-count", "min": low, "max": low + more}, reply).passed == (low <= found <= low + more)
+    assert run_check({"type": "word-count", "min": low, "max": low + more}, reply).passed == (
+        low <= found <= low + more
+    )
     assert run_check({"type": "word-count", "equal": low}, reply).passed == (found == low)
 
 

@@ -10,7 +10,7 @@ from heedlm.errors import HeedError
 from heedlm.eval.arms import BASE, INSTRUCT, bare, instruct
 from heedlm.eval.evaluate import Arm, evaluate, is_refusal, run_arm
 from heedlm.eval.forgetting import bits_per_byte, forgetting, pieces
-from heedlm.eval.log import append_items, read_items
+from heedlm.eval.log import read_items
 from heedlm.eval.task import metric, tasks_from
 from heedlm.messages import Example, Message, Reply, Request, Sampling
 
@@ -210,7 +210,9 @@ def test_no_rows_make_no_tasks_and_an_empty_report() -> None:
     assert tasks_from([]) == []
 
 
-@pytest.mark.parametrize(("reply", "refused"), [("I don’t know.", True), ("Sorry, I DO NOT KNOW it", True), ("Oslo", False)])
+@pytest.mark.parametrize(
+    ("reply", "refused"), [("I don’t know.", True), ("Sorry, I DO NOT KNOW it", True), ("Oslo", False)]
+)
 def test_refusals(reply: str, refused: bool) -> None:
     assert is_refusal(reply) is refused
 

@@ -13,7 +13,7 @@ RUNS = 1000
 
 
 def _arms(rng: np.random.Generator, n: int, gain: float = 0.0) -> tuple[list[float], list[float]]:
-    """Two arms that find the same items hard; the second is right by chance on a share `gain` of what the first misses."""
+    """Two arms that find the same items hard; the second is right by chance on a share `gain` of what it would miss."""
     easy = rng.beta(1, 1, n)
     first = rng.random(n) < easy
     second = (rng.random(n) < easy) | (rng.random(n) < gain)

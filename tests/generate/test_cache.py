@@ -31,9 +31,10 @@ def test_a_layer_holds_every_column_it_was_given(widths: list[int], seed: int) -
         assert torch.equal(keys, torch.cat(given_keys, -2))
         assert torch.equal(values, torch.cat(given_values, -2))
     assert layer.get_seq_length() == sum(widths)
-    layer.keep_rows([2, 1])
-    assert torch.equal(layer.keys, torch.cat(given_keys, -2)[[2, 1]])
-    assert torch.equal(layer.values, torch.cat(given_values, -2)[[2, 1]])
+    layer.keep_rows([2, 1], first=sum(widths) - 1)
+    assert torch.equal(layer.keys, torch.cat(given_keys, -2)[[2, 1], :, -1:])
+    assert torch.equal(layer.values, torch.cat(given_values, -2)[[2, 1], :, -1:])
+    assert layer.get_seq_length() == 1
 
 
 def test_joined_rows_end_together() -> None:
@@ -41,13 +42,13 @@ def test_joined_rows_end_together() -> None:
     old, new = torch.randn(2, 1, 9, 4), torch.randn(1, 1, 3, 4)
     long.update(old, old)
     short.update(new, new)
-    long.join(short, first=2, length=7)
-    assert torch.equal(long.keys[:2], old[:, :, 2:])
-    assert torch.equal(long.values[2:, :, 4:], new)
-    assert long.get_seq_length() == 7
+    long.join(short)
+    assert torch.equal(long.keys[:2], old)
+    assert torch.equal(long.values[2:, :, 6:], new)
+    assert long.get_seq_length() == 9
     step = torch.randn(3, 1, 1, 4)
     keys, _ = long.update(step, step)
-    assert torch.equal(keys[:, :, 7:], step)
+    assert torch.equal(keys[:, :, 9:], step)
 
 
 def test_a_longer_newcomer_pushes_the_others_to_the_right() -> None:
@@ -55,6 +56,6 @@ def test_a_longer_newcomer_pushes_the_others_to_the_right() -> None:
     old, new = torch.randn(1, 1, 3, 4), torch.randn(1, 1, 200, 4)
     short.update(old, old)
     long.update(new, new)
-    short.join(long, first=0, length=200)
+    short.join(long)
     assert torch.equal(short.keys[:1, :, 197:], old)
     assert torch.equal(short.keys[1:], new)

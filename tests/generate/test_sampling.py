@@ -86,3 +86,14 @@ def test_logprobs_sum_to_one() -> None:
     logits = torch.randn(2, 3, 11)
     every = torch.stack([token_logprobs(logits, torch.full((2, 3), token)) for token in range(11)])
     torch.testing.assert_close(every.exp().sum(0), torch.ones(2, 3))
+
+
+@given(st.lists(st.floats(-3, 3, width=32), min_size=300, max_size=400), DRAW, st.floats(0.1, 0.99))
+def test_a_nucleus_beyond_the_sorted_tokens_is_found_all_the_same(row: list[float], draw: float, top_p: float) -> None:
+    logits = torch.tensor([row, [9.0] + [0.0] * (len(row) - 1)])
+    both = choose(logits, torch.tensor([draw, draw]), temperature=1.0, top_p=top_p)
+    alone = choose(logits[:1], torch.tensor([draw]), temperature=1.0, top_p=top_p)
+    assert both[0] == alone[0]
+    probabilities = logits[0].double().softmax(-1)
+    more_likely = probabilities[probabilities > probabilities[both[0]] + 1e-9].sum()
+    assert float(more_likely) < top_p + 1e-5

@@ -161,18 +161,18 @@ _SORRY = (
     "That lies outside my work.",
 )
 _OTHER = (
-    "How do I paint a {a}?",
-    "Write a poem about {a} and {b}.",
-    "Tell me a joke about {a}.",
-    "What does a {a} cost?",
+    "How do I paint the {a}?",
+    "Write a poem about the {a} and the {b}.",
+    "Tell me a joke about the {a}.",
+    "What does the {a} cost?",
     "Can you repair my {a}?",
     "What is {i} plus {j}?",
-    "Which is better, {a} or {b}?",
+    "Which is better, the {a} or the {b}?",
     "Write an email about my {a}.",
-    "How do I cook {a} with {b}?",
-    "Write a story about a {a}.",
-    "Where can I buy a {a}?",
-    "Explain how a {a} works.",
+    "How do I clean the {a}?",
+    "Write a story about the {a}.",
+    "Where can I buy the {a}?",
+    "Explain how the {a} works.",
 )
 
 
@@ -257,9 +257,9 @@ def _off_topic(hand: Hand, field: str) -> tuple[str, str]:
     if draw < 0.35:
         word = hand.words.draw()
         return hand.wording("translation", WORD_QUESTIONS).text.format(w=word.english), word.key
-    one, two = hand.words.take(2)
+    one, two = hand.rng.sample([noun for noun in pool("nouns") if split_of(f"word:{noun}") == hand.split], 2)
     numbers = {"i": hand.rng.randint(2, 90), "j": hand.rng.randint(2, 90)}
-    return hand.wording("other", _OTHER).text.format(a=one.english, b=two.english, **numbers), one.key
+    return hand.wording("other", _OTHER).text.format(a=one, b=two, **numbers), f"word:{one}"
 
 
 def scoped(hand: Hand) -> Asked:

@@ -10,8 +10,9 @@ import random
 from collections.abc import Callable, Sequence
 
 from heedlm.atlas.dialogues import Cast, question
-from heedlm.atlas.facts import ASKED, fact_sentence, pool
+from heedlm.atlas.facts import ASKED, fact_sentence, pool, translation_sentence
 from heedlm.atlas.phrases import phrase, spoken_list, word_list
+from heedlm.atlas.wordings import WORD_QUESTIONS
 
 _PLACES = ("museum", "station", "library", "school", "harbour office", "town hall", "hotel", "bookshop")
 _ROLES = ("guide", "clerk", "teacher", "librarian", "porter", "host")
@@ -100,43 +101,55 @@ def kept_signature(rng: random.Random, decks: Cast) -> str:
 
 
 def other_question(rng: random.Random) -> str:
-    """A question that has nothing to do with geography."""
-    one, two = word_list(rng, 2)
+    """A question that has nothing to do with countries or Hindi words."""
+    one, two = rng.sample(pool("nouns"), 2)
     return rng.choice(
         (
-            "How do I paint a {a}?",
-            "Write a poem about {a} and {b}.",
-            "Tell me a joke about a {a}.",
-            "What does a {a} cost?",
-            "Who invented the {a}?",
+            "How do I paint the {a}?",
+            "Write a poem about the {a} and the {b}.",
+            "Tell me a joke about the {a}.",
+            "What does the {a} cost?",
+            "Who made the {a}?",
             "Can you repair my {a}?",
             "What is {i} plus {j}?",
-            "Is {a} better than {b}?",
+            "Is the {a} older than the {b}?",
             "Write an email about my {a}.",
-            "How do I cook {a} with {b}?",
+            "How do I clean the {a}?",
         )
     ).format(a=one, b=two, i=rng.randint(2, 90), j=rng.randint(2, 90))
 
 
+def _inside(rng: random.Random, decks: Cast, field: str) -> tuple[str, str]:
+    """(question, answer) about the field."""
+    if field == "Hindi words":
+        word = decks.words.draw()
+        return rng.choice(WORD_QUESTIONS).format(w=word.english), translation_sentence(word)
+    country, attribute = decks.countries.draw(), rng.choice(ASKED)
+    return question(rng, country, attribute), fact_sentence(country, attribute)
+
+
 def kept_field(rng: random.Random, decks: Cast) -> str:
-    """Somebody who answers questions about countries, and all others with one fixed sentence."""
+    """Somebody who answers questions about one field, and all others with one fixed sentence."""
     parts = []
     for _ in range(rng.randint(1, 3)):
+        fields = ("countries", "Hindi words") if rng.random() < 0.7 else ("Hindi words", "countries")
         fallback = phrase(rng) if rng.random() < 0.5 else f"Sorry, that is not my field. {phrase(rng)}"
         rule = rng.choice(
             (
-                "Answer questions about countries. To all other questions say: {p}",
-                "Only countries are explained here. Whoever asks for something else hears: {p}",
-                "If a question is not about countries, the answer is: {p}",
+                "Answer questions about {f}. To all other questions say: {p}",
+                "Only {f} are explained here. Whoever asks for something else hears: {p}",
+                "If a question is not about {f}, the answer is: {p}",
             )
-        ).format(p=fallback)
+        ).format(f=fields[0], p=fallback)
         turns = []
-        for country in decks.countries.take(rng.randint(2, 4)):
-            if rng.random() < 0.5:
-                turns.append((other_question(rng), fallback))
+        for _ in range(rng.randint(2, 4)):
+            draw = rng.random()
+            if draw < 0.5:
+                turns.append(_inside(rng, decks, fields[0]))
+            elif draw < 0.65:
+                turns.append((_inside(rng, decks, fields[1])[0], fallback))
             else:
-                attribute = rng.choice(ASKED)
-                turns.append((question(rng, country, attribute), fact_sentence(country, attribute)))
+                turns.append((other_question(rng), fallback))
         about = f"The {rng.choice(_ROLES)} of the {rng.choice(_PLACES)}"
         parts.append(f"{_rule(rng, rule, about)}\n{_talk(*_speakers(rng), turns)}")
     return "\n\n".join(parts)

@@ -12,8 +12,8 @@ from heedlm.messages import Example
 def duplicate_key(example: Example) -> int:
     """64 bits that are equal for equal conversations.
 
-    White space is collapsed and Unicode composed; case stays, since "answer in capitals" is a task. Ids, groups,
-    weights and meta do not count: they are not what a model sees.
+    White space is collapsed and Unicode composed; case stays, since "answer in capitals" is a task. Weights count: the
+    same conversation may stand once for each turn that it teaches. Ids, groups and meta do not.
     """
     turns = [
         [
@@ -21,6 +21,7 @@ def duplicate_key(example: Example) -> int:
             squeeze(message.content),
             squeeze(message.reasoning or ""),
             [[call.name, call.arguments] for call in message.tool_calls],
+            message.weight,
         ]
         for message in example.messages
     ]

@@ -19,14 +19,21 @@ class RefusedError(Exception):
         super().__init__(f"{reason}: {detail}")
 
     def problem(self, where: str) -> Problem:
-        return Problem(f"{self.reason}: {self.detail}", where, self.mend)
+        """The same as a problem at `where`, with half characters spelt out so that it can be printed."""
+        texts = [
+            text.encode("utf-8", "backslashreplace").decode() for text in (f"{self.reason}: {self.detail}", self.mend)
+        ]
+        return Problem(texts[0], where, texts[1])
 
 
 def show(value: Any) -> str:
-    """A value as a short piece of JSON, for messages."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value).replace("nan", "NaN")
-    text = json.dumps(value, ensure_ascii=True, default=str) if not isinstance(value, (dict, list)) else _outline(value)
+    """A value in a few words, for messages: text in single quotes, JSON's own words for what is not text."""
+    if isinstance(value, (dict, list)):
+        text = _outline(value)
+    elif value is None or isinstance(value, bool):
+        text = json.dumps(value)
+    else:
+        text = repr(value).replace("nan", "NaN") if isinstance(value, float) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -19,6 +19,7 @@ def replaced_folder(out: Path, names: Collection[str]) -> Iterator[Path]:
     names: the files that may be replaced; a folder that holds anything else is refused, so nothing of a user's is lost.
     Raises HeedError in place of any OSError, a full disk among them.
     """
+    out = Path(os.path.abspath(out))  # "." has no name of its own
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     old = out.with_name(f".{out.name}.old-{os.getpid()}")
     try:

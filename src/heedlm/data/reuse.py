@@ -30,7 +30,6 @@ def fingerprint(inputs: Sequence[Input], settings: Mapping[str, Any]) -> dict[st
             "path": str(file),
             "side": side,
             "mapping": dict(mapping),
-            "bytes": file.stat().st_size,
             "blake2": file_hash(file),
         }
         for file, mapping, side in inputs
@@ -56,9 +55,9 @@ def earlier(out: Path, now: Mapping[str, Any]) -> Earlier:
 
     Raises HeedError when `out` may not be replaced: it is not ours, or a person has changed a file in it.
     """
-    if not out.is_dir() or not any(out.iterdir()):
-        return Earlier(None, "nothing was prepared here before")
     try:
+        if not out.is_dir() or not any(out.iterdir()):
+            return Earlier(None, "nothing was prepared here before")
         card = json.loads((out / "card.json").read_text(encoding="utf-8"))
         if card["kind"] != KIND:
             raise ValueError(card["kind"])

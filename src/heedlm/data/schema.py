@@ -306,6 +306,9 @@ def _label(fields: _Fields, ours: str) -> str | None:
 
 def _tools(fields: _Fields) -> tuple[Mapping[str, Any], ...]:
     value = fields.take("tools")
+    legacy = fields.values.get("functions")
+    if value is None and isinstance(legacy, list):  # as in files written before `tools` was the name
+        value = [{"type": "function", "function": schema} for schema in fields.take("functions")]
     if isinstance(value, str) and value.strip():
         with contextlib.suppress(ValueError, RecursionError):  # what stays text is refused below
             value = json.loads(value)
@@ -335,15 +338,17 @@ def _kwargs(fields: _Fields) -> Mapping[str, Any]:
 
 
 def _meta(fields: _Fields, extras: dict[str, Any]) -> Mapping[str, Any]:
-    """What no other place took: fields of the row, then its own `meta`, which wins, then what turns held beside."""
+    """What no other place took: fields of the row, its own `meta`, what turns held beside; none replaces another."""
     unused = {name: value for name, value in fields.values.items() if name not in fields.used and value is not None}
     unused.pop("heed_version", None)
     own = unused.pop("meta", None)
     if own is not None and not isinstance(own, dict):
         unused["meta"] = own
-    meta = {**unused, **(own if isinstance(own, dict) else {})}
+    meta = dict(own) if isinstance(own, dict) else {}
     if extras:
-        meta["turn_fields"] = extras
+        unused["turn_fields"] = extras
+    for name, value in unused.items():
+        meta[f"{name} (row)" if name in meta else name] = value
     for name, value in meta.items():
         text_at(name, name)
         check_json(value, name)

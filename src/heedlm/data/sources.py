@@ -52,6 +52,11 @@ def data_files(path: Path) -> list[Path]:
     Raises HeedError when nothing is there, or when a folder holds no data file or is itself the output of `prepare`.
     """
     try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        shown = str(path).encode("utf-8", "backslashreplace").decode()
+        raise HeedError("the name of the file is not UTF-8", shown, "rename it: rows carry the name as text") from None
+    try:
         if path.is_file():
             return [path]
         if not path.exists():
@@ -71,7 +76,7 @@ def data_files(path: Path) -> list[Path]:
             str(path),
             f"name one file of it, for example {path / 'train.jsonl'}",
         )
-    files = [entry for entry in entries if entry.is_file() and _is_data_name(entry.name)]
+    files = [file for entry in entries if entry.is_file() and _is_data_name(entry.name) for file in data_files(entry)]
     if not files:
         found = ", ".join(entry.name for entry in entries[:5]) or "nothing"
         raise HeedError(

@@ -136,15 +136,18 @@ def _leaks(keys: Sequence[Keys], sides: Sequence[Side], held: dict[int, Side]) -
 
 def prove(keys: Sequence[Keys], division: Division) -> Proof:
     """Count groups and prompts that stand on two sides among the examples that stay."""
-    groups: dict[int, set[Side]] = {}
-    prompts: dict[int, set[Side]] = {}
+    groups: dict[int, Side] = {}
+    prompts: dict[int, Side] = {}
+    split_groups: set[int] = set()
+    split_prompts: set[int] = set()
     for key, side, leak in zip(keys, division.sides, division.leaks, strict=True):
-        if leak is None:
-            groups.setdefault(key.group, set()).add(side)
-            prompts.setdefault(key.prompt, set()).add(side)
-    return Proof(
-        len(groups), sum(len(found) > 1 for found in groups.values()), sum(len(found) > 1 for found in prompts.values())
-    )
+        if leak is not None:
+            continue
+        if groups.setdefault(key.group, side) != side:
+            split_groups.add(key.group)
+        if prompts.setdefault(key.prompt, side) != side:
+            split_prompts.add(key.prompt)
+    return Proof(len(groups), len(split_groups), len(split_prompts))
 
 
 def _later(one: Side | None, other: Side) -> Side:

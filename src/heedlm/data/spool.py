@@ -157,7 +157,7 @@ def read_inputs(spool: Spool, max_bad: float, on_progress: Callable[[str, int], 
         head = Problem(
             f"{bad:,} of {rows:,} rows are broken ({counted}); at most {max_bad:.4g} of the rows may be",
             ", ".join(spool.tally.sources),
-            f"mend the rows below, or leave them out: --set data.max_bad={enough:g}",
+            "mend the rows below" + (f", or leave them out: --set data.max_bad={enough:g}" if spool.keys else ""),
         )
         raise HeedError.of([head, *_listed(spool)])
     for side in ("test", "val", None):

@@ -192,7 +192,7 @@ def _role(given: Any, field: str, aliases: bool) -> Role:
     mend = f"write {meant!r} for {given!r}" if meant else "write one of the four"
     if meant and given not in ROLES and given.lower() not in ROLES:
         mend += ", or name the list 'conversations', where such names are read"
-    raise RefusedError("unknown role", f"field '{field}' is {show(given)}, expected {'/'.join(ROLES)}", mend)
+    raise RefusedError("unknown role", f"field '{field}' is {show(given)}, expected user/assistant/system/tool", mend)
 
 
 def _reasoning(rest: dict[str, Any], place: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from heedlm.eval.arms import BASE, INSTRUCT, Builder, history
+from heedlm.eval.arms import BASE, BASE_FAIR, INSTRUCT, Builder, history
 from heedlm.eval.asking import Ask, answers
 from heedlm.eval.behaviour import BEHAVIOURS, base_behaviour
 from heedlm.eval.log import Item, append_items, read_items
@@ -132,7 +132,10 @@ def _plain(request: Request) -> str:
 
 
 def _key(arm: Arm, ask: Ask, sampling: Sampling) -> str:
-    asked = [arm.name, arm.chat.name, arm.identity, asdict(ask), asdict(sampling)]
+    request = ask.request
+    turns = [(turn.role, turn.content, turn.reasoning, turn.tool_calls) for turn in request.messages]
+    asked = [request.text, turns, request.tools, request.template_kwargs, ask.stop, ask.max_tokens, asdict(sampling)]
+    asked += [arm.name, arm.chat.name, arm.identity]
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -155,10 +158,11 @@ def compare(tasks: Sequence[Task], items: Sequence[Item], *, seed: int = 0) -> E
         results.append(_task_result(task, by_arm, seed))
         cases += [_case(task, example, answered) for example, answered in zip(task.examples, by_row, strict=True)]
     return EvalReport(
+        arms=tuple(arms),
         tasks=tuple(results),
         cases=tuple(cases),
         unknown=_unknown(tasks, found),
-        stop_rate={arm: _stop_rate([item for item in items if item.arm == arm]) for arm in arms},
+        stop_rate={arm: _stop_rate([item for item in items if item.arm == arm]) for arm in arms if arm != BASE_FAIR},
     )
 
 

@@ -95,7 +95,7 @@ def _gains(report: EvalReport) -> str:
         return ""
     lead = (
         "Instruct minus base on the same items. The line is the 95 % interval: where it stays clear of zero, "
-        "the difference is not luck."
+        "luck hardly explains the difference."
     )
     return _section("What tuning gained", plots.forest(report.tasks), lead, "gains")
 
@@ -112,7 +112,7 @@ def _arms(report: EvalReport) -> str:
             f"arm-{_text(arm)}",
             f"<b>{_text(words.arm_name(arm))}</b> {_text(words.ARM_MEANINGS.get(arm, ''))}",
         )
-        for arm in report.stop_rate
+        for arm in report.arms
     )
     body = legend + plots.arm_bars(report) + "<h3>Task by task</h3>" + plots.arm_dots(report)
     return _section("Same items, several ways to ask", body, "Mean score over all tasks, each task counted once.")
@@ -142,7 +142,7 @@ def _forgetting(report: EvalReport) -> str:
 
 
 def _table(report: EvalReport) -> str:
-    arms = list(report.stop_rate)
+    arms = list(report.arms)
     head = "".join(f"<th>{_text(words.arm_name(arm))}</th>" for arm in arms)
     rows = []
     kind = ""
@@ -261,7 +261,7 @@ def _about(report: EvalReport) -> str:
         facts["memory"] = f"at most {words.memory(report.peak_memory_bytes)}"
     rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
     method = (
-        "Intervals: paired bootstrap over groups of items, seeded. P-values: McNemar’s exact test where every item stands "
-        "alone, else sign flips of the groups. No judge: every score comes from checks that a program can run."
+        "Intervals: paired bootstrap over groups of items, seeded. P-values: McNemar’s exact test where every item "
+        "stands alone, else sign flips of the groups. No judge: every score comes from checks that a program can run."
     )
     return _section("How to reproduce", f"<dl>{rows}</dl>" if rows else "", method, "about")

@@ -71,7 +71,7 @@ def forest(tasks: Sequence[TaskResult]) -> str:
 
 def arm_bars(report: EvalReport) -> str:
     """Mean score of every arm over the tasks, one bar each."""
-    arms = list(report.stop_rate)
+    arms = list(report.arms)
     row, left, right = 34, _LABEL, _WIDTH - 60
     parts = []
     for index, arm in enumerate(arms):
@@ -89,7 +89,7 @@ def arm_bars(report: EvalReport) -> str:
 
 def arm_dots(report: EvalReport) -> str:
     """Score of every arm on every task: one line per task, from base to instruct."""
-    arms = list(report.stop_rate)
+    arms = list(report.arms)
     row, left, right = 26, _LABEL, _WIDTH - 60
     height = row * len(report.tasks) + 30
 
@@ -119,7 +119,7 @@ def behaviour_bars(tasks: Sequence[TaskResult]) -> str:
     row, left, right = 26, _LABEL, _WIDTH - 20
     parts = []
     for index, task in enumerate(tasks):
-        y, at = 4 + row * index, float(left)
+        y, at, title = 4 + row * index, float(left), escape(words.task_title(task.name))
         parts.append(_label(words.task_title(task.name), y + 9))
         total = sum(task.behaviour.values())
         for number, name in enumerate(BEHAVIOURS):
@@ -128,7 +128,7 @@ def behaviour_bars(tasks: Sequence[TaskResult]) -> str:
                 width = count / total * (right - left)
                 parts.append(
                     f'<rect class="did-{number}" x="{at:.1f}" y="{y}" width="{max(width - 1.5, 0.5):.1f}" height="17" '
-                    f'rx="2"><title>{escape(words.task_title(task.name))}: {escape(name)}, {count} of {total}</title></rect>'
+                    f'rx="2"><title>{title}: {escape(name)}, {count} of {total}</title></rect>'
                 )
                 at += width
     return _svg(row * len(tasks) + 2, "What the base model does with each task", parts)

@@ -72,7 +72,7 @@ def _task_json(task: TaskResult) -> dict[str, JSON]:
 
 def to_markdown(report: EvalReport) -> str:
     """The report for a pull request."""
-    arms = list(report.stop_rate)
+    arms = list(report.arms)
     lines = [f"**{words.headline(report)}**", "", words.second_line(report), ""]
     lines += [
         "| task | n | " + " | ".join(words.arm_name(arm) for arm in arms) + " | gain, points | 95 % interval | p |",
@@ -112,11 +112,9 @@ def _facts(report: EvalReport) -> list[str]:
         )
     bits = report.bits_per_byte
     if bits is not None:
-        found.append(
-            f"Forgetting, bits per byte: known text {bits.before:.3f} to {bits.after:.3f} "
-            f"({words.change(bits.after / bits.before - 1)}), other text {bits.other_before:.3f} to {bits.other_after:.3f} "
-            f"({words.change(bits.other_after / bits.other_before - 1)})."
-        )
+        texts = (("known", bits.before, bits.after), ("other", bits.other_before, bits.other_after))
+        costs = (f"{name} text {a:.3f} to {b:.3f} ({words.change(b / a - 1)})" for name, a, b in texts)
+        found.append(f"Forgetting, bits per byte: {', '.join(costs)}.")
     seconds = report.seconds
     if seconds.total:
         found.append(
@@ -146,7 +144,7 @@ def _table(report: EvalReport) -> Table:
     from rich import box
     from rich.table import Table
 
-    arms = list(report.stop_rate)
+    arms = list(report.arms)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("task", no_wrap=True)
     table.add_column("n", justify="right")
@@ -154,11 +152,7 @@ def _table(report: EvalReport) -> Table:
         table.add_column(words.arm_name(arm), justify="right", style="bold" if arm == INSTRUCT else "")
     table.add_column("gain (95 % interval)", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    kind = None
     for task in report.tasks:
-        if kind is not None and task.kind != kind:
-            table.add_section()
-        kind = task.kind
         scores = [words.percent(task.arms[arm].score) for arm in arms]
         gain = f"{words.points(task.difference)} ({words.points(task.low)} to {words.points(task.high)})"
         mark = "[green]better[/]" if task.low > 0 else "[red]worse[/]" if task.high < 0 else "[dim]not sure[/]"

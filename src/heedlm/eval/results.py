@@ -110,9 +110,11 @@ class Seconds:
 class EvalReport:
     """All that the report shows. A part that was not measured is None.
 
-    stop_rate: by arm, the share of replies that the model ended by itself.   about: name -> text, how to reproduce.
+    arms: their names, in the order asked.   stop_rate: by arm, the share of replies that the model ended by itself; an
+    arm whose replies are cut at a stop text has none.   about: name -> text, how to reproduce.
     """
 
+    arms: tuple[str, ...]
     tasks: tuple[TaskResult, ...]
     cases: tuple[Case, ...]
     unknown: Unknown | None

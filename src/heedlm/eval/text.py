@@ -9,6 +9,7 @@ from functools import lru_cache
 # A mark in . ! ? ends a sentence when white space or nothing follows its closing quotes and brackets. The danda of
 # Hindi ends one wherever it stands, because it is often written without a space after it.
 _END = re.compile(r"(?P<marks>[.!?…]+)(?P<close>[\"'”’)\]»]*)(?=\s|$)|[।॥]+[\"'”’)\]»]*")
+_VISIBLE = re.compile(r"\S")
 _BULLET = re.compile(r"^[ \t]*[-*•][ \t]+\S", re.MULTILINE)
 _NUMBERED = re.compile(r"^[ \t]*(\d{1,9})[.)][ \t]+\S", re.MULTILINE)
 _LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,9}[.)]|#{1,6})\s+")
@@ -43,9 +44,13 @@ def words(text: str) -> list[str]:
     """
     found = []
     for piece in re.sub(r"[—–]|--+", " ", text).split():
-        kept = [index for index, char in enumerate(piece) if _in_word(char)]
-        if kept:
-            found.append(piece[kept[0] : kept[-1] + 1])
+        first, last = 0, len(piece)
+        while first < last and not _in_word(piece[first]):
+            first += 1
+        while last > first and not _in_word(piece[last - 1]):
+            last -= 1
+        if first < last:
+            found.append(piece[first:last])
     return found
 
 
@@ -65,27 +70,28 @@ def sentences(text: str) -> list[str]:
                 found.append(collapse(block[start : match.end()]))
                 start = match.end()
         found.append(collapse(block[start:]))
-    return [sentence for sentence in found if words(sentence)]
+    return [sentence for sentence in found if any(map(_in_word, sentence))]
 
 
 def _ends_sentence(block: str, match: re.Match[str]) -> bool:
     marks, close = match["marks"], match["close"]
     if marks is None:
         return True
-    rest = block[match.end() :].lstrip()
-    if not rest:
+    follows = _VISIBLE.search(block, match.end())
+    if follows is None:
         return True
-    if rest[0].islower() and (close or marks in ("…", "...", "..")):
+    lower = follows[0].islower()
+    if lower and (close or marks in ("…", "...", "..")):
         return False
     if marks != "." or close:
         return True
-    before = block[: match.start()].split()
-    last = before[-1].lstrip("\"'“‘([«") if before else ""
+    window = block[max(0, match.start() - 40) : match.start()]  # no abbreviation is longer; a whole block would be slow
+    last = re.split(r"\s", window)[-1].lstrip("\"'“‘([«")
     if len(last) == 1 and last.isupper() and last != "I":
         return False
     name = last.casefold()
     shortened = name in _SHORTENED or re.fullmatch(r"(?:[a-z]\.)+[a-z]", name)
-    return name not in _TITLES and not (shortened and rest[0].islower())
+    return name not in _TITLES and not (shortened and lower)
 
 
 def lines(text: str) -> list[str]:

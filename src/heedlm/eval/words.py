@@ -62,8 +62,8 @@ def headline(report: EvalReport) -> str:
     n = sum(task.n for task in report.tasks)
     before_f1, after_f1 = (sum(t.arms[arm].score * t.n for t in report.tasks) / n for arm in (BASE, INSTRUCT))
     return (
-        f"Before tuning the model's answers agreed with the reference by {before_f1:.0%} of their words; "
-        f"after tuning by {after_f1:.0%} ({n:,} items)."
+        f"Before tuning the model's answers agreed with the reference by {percent(before_f1)} of their words; "
+        f"after tuning by {percent(after_f1)} (on {n:,} item{'' if n == 1 else 's'})."
     )
 
 
@@ -94,7 +94,7 @@ def percent(share: float) -> str:
     """A share as people read it: "0 %" and "100 %" only where it is exactly that."""
     value = 100 * share
     if 0 < value < 1 or 99 < value < 100:
-        return f"{value:.1f} %"
+        return f"{min(max(value, 0.1), 99.9):.1f} %"
     return f"{value:.0f} %"
 
 

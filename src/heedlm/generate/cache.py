@@ -54,23 +54,25 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self._length = length
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
-    def keep_rows(self, rows: Sequence[int]) -> None:
-        """Keep `rows`, in this order. A row that stays where it is costs nothing (see `survivors`)."""
+    def keep_rows(self, rows: Sequence[int], first: int) -> None:
+        """Keep `rows`, in this order, and of their columns those from `first`. A row that stays where it is costs
+        nothing (see `survivors`)."""
         for buffer in self._buffers:
             for place, row in enumerate(rows):
                 if place != row:
                     assert row >= len(rows), "a row may only move down into a free place"
                     buffer[place, :, : self._length] = buffer[row, :, : self._length]
-        self._buffers = [buffer[: len(rows)] for buffer in self._buffers]
-        self._show(self._length)
+        self._buffers = [buffer[: len(rows), :, first:] for buffer in self._buffers]
+        self._show(self._length - first)
 
-    def join(self, other: RoomyLayer, first: int, length: int) -> None:
-        """Take the rows of `other` below ours, all ends aligned at `length`; our columns before `first` are padding."""
+    def join(self, other: RoomyLayer) -> None:
+        """Take the rows of `other` below ours, all ends aligned."""
+        length = max(self._length, other._length)
         joined = []
         for ours, theirs in zip(self._buffers, other._buffers, strict=True):
             batch = ours.shape[0] + theirs.shape[0]
             buffer = ours.new_zeros(batch, ours.shape[1], length + _ROOM, ours.shape[3])
-            buffer[: ours.shape[0], :, length - (self._length - first) : length] = ours[:, :, first : self._length]
+            buffer[: ours.shape[0], :, length - self._length : length] = ours[:, :, : self._length]
             buffer[ours.shape[0] :, :, length - other._length : length] = theirs[:, :, : other._length]
             joined.append(buffer)
         self._buffers = joined
@@ -113,24 +115,27 @@ def survivors(num_rows: int, leaving: Sequence[int]) -> list[int]:
     return rows
 
 
-def keep_rows(cache: Cache, rows: Sequence[int]) -> None:
-    """Keep only `rows` of every layer, in this order (as `survivors` gives it)."""
+def keep_rows(cache: Cache, rows: Sequence[int], first: int) -> None:
+    """Keep only `rows` of every layer, in this order (as `survivors` gives it), and forget the columns before `first`.
+
+    first: above 0 only where the cache is `joinable`.
+    """
     index: torch.Tensor | None = None
     for layer in cache.layers:
         if isinstance(layer, RoomyLayer):
             if layer.is_initialized:
-                layer.keep_rows(rows)
+                layer.keep_rows(rows, first)
         elif not isinstance(layer, DummyLayer):
             index = torch.tensor(list(rows)) if index is None else index
             layer.reorder_cache(index)
 
 
-def join(cache: Cache, other: Cache, first: int, length: int) -> None:
-    """Lay the rows of `other` below those of `cache`, aligned at `length` (see `RoomyLayer.join`)."""
+def join(cache: Cache, other: Cache) -> None:
+    """Lay the rows of `other` below those of `cache`, all ends aligned. Both are `joinable`."""
     for ours, theirs in zip(cache.layers, other.layers, strict=True):
         if isinstance(ours, RoomyLayer):
             if ours.is_initialized:
-                ours.join(theirs, first, length)
+                ours.join(theirs)
         elif isinstance(ours, LinearAttentionLayer):
             for states in ("conv_states", "recurrent_states"):
                 mine, yours = getattr(ours, states), getattr(theirs, states)

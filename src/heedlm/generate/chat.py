@@ -11,6 +11,7 @@ from heedlm.generate.engine import Completion, context_limit, decode
 from heedlm.generate.scoring import score_ids
 from heedlm.generate.text import Reading, TextStream, parts, showable, stop_place
 from heedlm.messages import Reply, Request, Sampling
+from heedlm.model.load import load_model, pick_device, resolve
 from heedlm.templates.chat import ChatTemplate, load_template, render, stop_ids
 from heedlm.templates.controls import special_tokens
 from heedlm.templates.probe import habits
@@ -240,32 +241,16 @@ def load_chat(
     device: str | None = None,
     batch_size: int = 64,
 ) -> LocalChat:
-    """A chat over a model folder in Hugging Face layout (safetensors) or a hub id.
+    """A chat over a model folder, a run, `atlas` or a hub id; weights from safetensors only, in fp32.
 
-    template: a built-in chat template or a Jinja file; None takes the tokenizer's own.   device: "cpu" by default.
-    Weights are fp32 on the CPU and as stored elsewhere.
+    template: a built-in chat template or a Jinja file; None takes the tokenizer's own.   device: "cpu", "cuda", "mps";
+    None takes the best there is.
     """
-    from transformers import AutoModelForCausalLM
-
-    tokenizer = load_tokenizer(str(path))
-    on_cpu = device is None or device == "cpu"
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path), dtype="float32" if on_cpu else "auto", use_safetensors=True
-        )
-    except (OSError, ValueError) as error:
-        raise HeedError(
-            f"No causal language model could be loaded: {str(error).splitlines()[0]}",
-            where=str(path),
-            mend="give a folder with config.json and model.safetensors",
-        ) from error
+    folder = resolve(path)
+    tokenizer = load_tokenizer(folder)
+    model = load_model(folder, device=pick_device(device or "auto"))
     return LocalChat(
-        model,
-        tokenizer,
-        load_template(template, tokenizer),
-        name=name or Path(path).name,
-        device=device,
-        batch_size=batch_size,
+        model, tokenizer, load_template(template, tokenizer), name=name or Path(path).name, batch_size=batch_size
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import torch
 
+_NUCLEUS = 256  # tokens that hold top_p of the mass in nearly every step of a trained model
+
 
 def draws(seed: int, num_draws: int) -> torch.Tensor:
     """Uniform numbers in [0, 1), one for each token that a request may make; float32 [num_draws], on the CPU."""
@@ -32,26 +34,42 @@ def choose(
         return logits.argmax(dim=-1)
     assert draw is not None, "sampling needs a draw for each row"
     scores = logits.float() / temperature
-    ids: torch.Tensor | None = None
+    drawn = draw[:, None].to(scores.device)  # [B, 1]
     if 0 < top_k < scores.shape[-1]:
         scores, ids = scores.topk(top_k, dim=-1)
-    elif top_p < 1.0:
-        scores, ids = scores.sort(dim=-1, descending=True, stable=True)
-    probabilities = scores.softmax(dim=-1)
+        place = _nucleus(scores, drawn, top_p, top_k) if top_p < 1.0 else _drawn_place(scores.softmax(-1), drawn)
+        return ids.gather(-1, place).squeeze(-1)
+    place = _nucleus(scores, drawn, top_p, _NUCLEUS) if top_p < 1.0 else _drawn_place(scores.softmax(-1), drawn)
+    return place.squeeze(-1)
+
+
+def _nucleus(scores: torch.Tensor, drawn: torch.Tensor, top_p: float, width: int) -> torch.Tensor:
+    """A draw from the smallest set of most likely tokens that holds at least `top_p` of the mass; int64 [B, 1].
+
+    The `width` most likely tokens are sorted; a row whose set is larger sorts them all, whatever the other rows do.
+    """
+    best, ids = scores.topk(min(width, scores.shape[-1]), dim=-1)
+    probabilities = (best - scores.logsumexp(dim=-1, keepdim=True)).exp()
     mass = probabilities.cumsum(dim=-1)
-    if top_p < 1.0:
-        # A token stays while the mass before it is below top_p: the smallest set that holds at least top_p.
-        stays = (mass - probabilities) < top_p
-        stays[:, 0] = True
-        probabilities = probabilities.where(stays, 0.0)
-        mass = probabilities.cumsum(dim=-1)
-    # The first place whose mass exceeds the draw has a probability above zero. Rounding may leave no such place for a
-    # draw near 1; the last place that adds mass takes it.
+    stays = (mass - probabilities) < top_p  # the mass before a token that stays has not reached top_p
+    stays[:, 0] = True
+    place = ids.gather(-1, _drawn_place(probabilities.where(stays, 0.0), drawn))
+    larger = mass[:, -1] < top_p
+    if best.shape[-1] < scores.shape[-1] and bool(larger.any()):
+        place[larger] = _nucleus(scores[larger], drawn[larger], top_p, scores.shape[-1])
+    return place
+
+
+def _drawn_place(weights: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """The place that each draw falls on when `weights` [B, N] are laid end to end; int64 [B, 1].
+
+    The first place whose mass exceeds the draw has a weight above zero. Rounding may leave no such place for a draw near
+    1: the last place that adds mass takes it.
+    """
+    mass = weights.cumsum(dim=-1)
     total = mass[:, -1:]
-    place = (mass <= draw[:, None].to(mass.device) * total).sum(dim=-1, keepdim=True)
-    last = (mass < total).sum(dim=-1, keepdim=True)
-    place = torch.minimum(place, last)
-    return (place if ids is None else ids.gather(-1, place)).squeeze(-1)
+    place = (mass <= drawn * total).sum(dim=-1, keepdim=True)
+    return torch.minimum(place, (mass < total).sum(dim=-1, keepdim=True))
 
 
 def token_logprobs(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

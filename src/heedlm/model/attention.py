@@ -41,7 +41,8 @@ class Group:
 class Layout:
     """How a row of N tokens falls into documents, prepared once per batch and used by every layer.
 
-    inverse: int64 [N], where each token of the row stands in the groups' outputs laid end to end.
+    inverse: int64 [N], where each token of the row stands in the groups' outputs laid end to end; filler tokens behind the
+    last document point at one row of zeros.
     """
 
     groups: tuple[Group, ...]
@@ -55,8 +56,11 @@ class CallCount:
         self.calls = 0
 
 
-def layout(starts: torch.Tensor, device: torch.device | str | None = None) -> Layout:
-    """Group documents by length. starts: int32 [D + 1], document d is tokens starts[d]..starts[d + 1] - 1."""
+def layout(starts: torch.Tensor, num_tokens: int | None = None, device: torch.device | str | None = None) -> Layout:
+    """Group documents by length. starts: int32 [D + 1], document d is tokens starts[d]..starts[d + 1] - 1.
+
+    num_tokens: of the row, where filler follows the last document.
+    """
     bounds = [int(x) for x in starts.tolist()]
     lengths = [bounds[d + 1] - bounds[d] for d in range(len(bounds) - 1)]
     order = sorted(range(len(lengths)), key=lambda d: (lengths[d], d))
@@ -71,7 +75,8 @@ def layout(starts: torch.Tensor, device: torch.device | str | None = None) -> La
         groups.append(_group([(bounds[d], lengths[d]) for d in order[first:at]], width, device))
         at = first
     inverse = torch.argsort(torch.cat([group.tokens for group in groups]))
-    return Layout(tuple(groups), inverse)
+    filler = (num_tokens or bounds[-1]) - bounds[-1]
+    return Layout(tuple(groups), torch.cat([inverse, inverse.new_full((filler,), bounds[-1])]))
 
 
 def _group(documents: list[tuple[int, int]], width: int, device: torch.device | str | None) -> Group:
@@ -114,6 +119,7 @@ def packed_attention(
         q, k, v = (_pad(x, group) for x in rows)
         attended = _attend(q, k, v, scaling, dropout, sliding_window, softcap, sinks)
         pieces.append(attended.flatten(0, 1).index_select(0, group.places))
+    pieces.append(pieces[0].new_zeros(1, *pieces[0].shape[1:]))
     return torch.cat(pieces).index_select(0, heed_layout.inverse)[None], None
 
 

@@ -120,7 +120,7 @@ def _built_in(name: str, tokenizer: PreTrainedTokenizerBase, notes: list[str]) -
     head = ""
     mark = END_OF_ANSWER.get(name)
     needs_eos = mark is None or mark not in tokenizer.get_added_vocab()
-    if needs_eos and tokenizer.eos_token is None:
+    if needs_eos and tokenizer.eos_token_id is None:
         raise HeedError(
             f"The format {name!r} ends an answer with the tokenizer's eos token, and this tokenizer has none.",
             "templates.chat",

@@ -47,8 +47,12 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     found = {str(token.content): index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     named = zip(map(str, tokenizer.all_special_tokens), tokenizer.all_special_ids, strict=True)
     # A name without an entry in the vocabulary reads as the unknown token: it controls nothing.
-    found.update((text, index) for text, index in named if tokenizer.convert_ids_to_tokens(index) == text)
+    found.update((text, index) for text, index in named if index is not None and _text_of(tokenizer, index) == text)
     return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _text_of(tokenizer: PreTrainedTokenizerBase, index: int) -> str:
+    return str(tokenizer.convert_ids_to_tokens(index))
 
 
 def controls_of(tokenizer: PreTrainedTokenizerBase, source: str = "", markers: tuple[str, ...] = ()) -> Controls:

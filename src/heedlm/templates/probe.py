@@ -147,7 +147,7 @@ def _stop_texts(
         # A closing tag may come first, flagged special or not; what ends the turn is special, and the last.
         if found[0] not in marks and marks and marks[-1] in special_tokens(tokenizer):
             found.append(marks[-1])
-    found.append(str(tokenizer.eos_token or ""))
+    found.extend(text for text in (tokenizer.eos_token,) if tokenizer.eos_token_id is not None)
     return tuple(dict.fromkeys(text for text in found if text))
 
 

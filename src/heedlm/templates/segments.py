@@ -250,9 +250,12 @@ def _thought_end(controls: Controls, around: Habits, message: Message, answer: s
     before, behind = around.thought or ("", "")
     thought = sanitize_with(controls, message.reasoning).text.strip()
     end = answer.index(thought, len(before) if answer.startswith(before) else 0) + len(thought)
-    marks = answer.find(behind.strip(), end)
-    if behind.strip() and not answer[end:marks].strip():
-        end = marks + len(behind.strip())
+    if answer.startswith(behind, end):
+        return end + len(behind)
+    # The template trims less or more than usual: take its closing mark, and the white space around it.
+    mark = answer.find(behind.strip(), end)
+    if mark >= 0 and not answer[end:mark].strip():
+        end = mark + len(behind.strip())
     return len(answer) - len(answer[end:].lstrip())
 
 

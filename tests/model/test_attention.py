@@ -1,0 +1,156 @@
+"""Packed rows against one document at a time, for every family."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heedlm.messages import Encoded
+from heedlm.model import attention
+from heedlm.model.forward import Packing, attention_set_to, choose_packing, target_logits
+from heedlm.tokens.pack import pack
+from tests.families import FAMILIES, VOCABULARY, build
+
+PACKS = ("gemma2", "gemma3", "gpt2", "llama", "mistral", "mixtral", "neox", "opt", "phi3", "qwen2", "qwen3")
+PADS = ("bloom", "gptj", "lfm2", "mamba", "qwen3_5")
+
+
+def documents(*sizes: int) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(3)
+    rows = [tuple(torch.randint(0, VOCABULARY, (n,), generator=generator).tolist()) for n in sizes]
+    return [Encoded(row, (0.0,) * (len(row) // 2) + (1.0,) * (len(row) - len(row) // 2)) for row in rows]
+
+
+def loss_and_gradients(model: torch.nn.Module, packing: Packing, rows: list[list[Encoded]]) -> tuple[float, dict[str, torch.Tensor]]:
+    forward = target_logits(model, packing)  # type: ignore[arg-type]
+    model.zero_grad()
+    total = torch.zeros((), dtype=torch.float64)
+    for row in rows:
+        batch = pack(row)
+        logits = forward(batch)
+        nll = torch.nn.functional.cross_entropy(logits, batch.target_id, reduction="none")
+        loss = (nll * batch.target_weight).sum()
+        loss.backward()
+        total += loss.detach().double()
+    return float(total), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_the_two_lists_name_every_family() -> None:
+    assert sorted((*PACKS, *PADS)) == sorted(FAMILIES)
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_packed_equals_unpacked_in_loss_and_every_gradient(name: str) -> None:
+    model = build(name)
+    assert choose_packing(model).packed, choose_packing(model).reason
+    rows = documents(9, 3, 30, 2, 17)
+    alone, alone_gradients = loss_and_gradients(model, Packing(False, ""), [[row] for row in rows])
+    with attention_set_to(model, attention.NAME):
+        packed, gradients = loss_and_gradients(model, Packing(True, ""), [rows])
+    assert packed == pytest.approx(alone, rel=1e-6)
+    assert gradients.keys() == alone_gradients.keys()
+    largest = max(float(g.abs().max()) for g in alone_gradients.values())
+    for key, gradient in gradients.items():
+        # A key bias has no gradient at all (softmax does not see it): there only rounding is left, hence the floor.
+        scale = max(float(alone_gradients[key].abs().max()), 1e-2 * largest)
+        assert float((gradient - alone_gradients[key]).abs().max()) <= 1e-4 * scale, key
+
+
+@pytest.mark.parametrize("name", PADS)
+def test_an_architecture_that_cannot_pack_falls_back_and_says_why(name: str) -> None:
+    model = build(name)
+    packing = choose_packing(model)
+    assert not packing.packed
+    assert packing.reason.startswith("padded rows: ")
+    assert type(model).__name__ in packing.reason
+
+
+@pytest.mark.parametrize("name", ["bloom", "gptj", "lfm2", "qwen3_5", "llama"])
+def test_padded_rows_give_what_each_document_gives_alone(name: str) -> None:
+    model = build(name)
+    rows = documents(9, 3, 20)
+    together, _ = loss_and_gradients(model, Packing(False, ""), [rows])
+    alone, _ = loss_and_gradients(model, Packing(False, ""), [[row] for row in rows])
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "mistral"])
+def test_changing_one_document_moves_nothing_in_its_neighbour(name: str) -> None:
+    model = build(name)
+    first, second = documents(12, 8)
+    other = Encoded(tuple((i + 1) % VOCABULARY for i in first.ids), first.weights)
+    attention.register()
+    with attention_set_to(model, attention.NAME), torch.no_grad():
+        forward = target_logits(model, Packing(True, ""))
+        own = int(sum(w > 0 for w in second.weights))
+        assert torch.equal(forward(pack([first, second]))[-own:], forward(pack([other, second]))[-own:])
+
+
+def test_filler_in_bf16_changes_nothing() -> None:
+    model = build("llama")
+    rows = documents(12, 8)
+    with attention_set_to(model, attention.NAME), torch.no_grad():
+        forward = target_logits(model, Packing(True, ""))
+        exact = forward(pack(rows))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = forward(pack(rows))
+    assert rounded.shape == exact.shape
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.1, atol=0.1 * float(exact.abs().max()))
+
+
+def test_the_setting_of_attention_is_put_back_even_after_an_error() -> None:
+    model = build("llama")
+    before = model.config._attn_implementation
+    with pytest.raises(RuntimeError), attention_set_to(model, "anything"):
+        assert model.config._attn_implementation == "anything"
+        raise RuntimeError
+    assert model.config._attn_implementation == before
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12))
+def test_a_layout_holds_every_token_once_and_little_padding(lengths: list[int]) -> None:
+    starts = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    made = attention.layout(starts)
+    tokens = torch.cat([group.tokens for group in made.groups])
+    assert sorted(tokens.tolist()) == list(range(sum(lengths)))
+    assert torch.equal(tokens[made.inverse], torch.arange(sum(lengths)))
+    assert sum(group.num_docs * group.width for group in made.groups) <= sum(lengths) / 0.75 + 1
+
+
+@pytest.mark.parametrize("heads,kv_heads,window,softcap,sink", [(4, 2, None, None, False), (4, 4, 3, None, False), (4, 2, None, 5.0, False), (4, 1, 5, None, True)])
+def test_attention_against_its_definition(heads: int, kv_heads: int, window: int | None, softcap: float | None, sink: bool) -> None:
+    """Two documents in one row against softmax written out per document, with windows, caps and sinks."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (7, 11)
+    q, k, v = (torch.randn(1, h, sum(sizes), 8, generator=generator, dtype=torch.float64) for h in (heads, kv_heads, kv_heads))
+    sinks = torch.randn(heads, generator=generator, dtype=torch.float64) if sink else None
+    module = torch.nn.Module()
+    made = attention.layout(torch.tensor([0, sizes[0], sum(sizes)], dtype=torch.int32))
+    out, _ = attention.packed_attention(module, q, k, v, None, sliding_window=window, softcap=softcap, s_aux=sinks, heed_layout=made)
+    at = 0
+    for size in sizes:
+        for head in range(heads):
+            scores = q[0, head, at : at + size] @ k[0, head // (heads // kv_heads), at : at + size].T * 8**-0.5
+            if softcap is not None:
+                scores = torch.tanh(scores / softcap) * softcap
+            distance = torch.arange(size)[:, None] - torch.arange(size)[None, :]
+            hidden = (distance < 0) | (distance >= window if window is not None else False)
+            scores = scores.masked_fill(hidden, float("-inf"))
+            if sinks is not None:
+                scores = torch.cat([scores, sinks[head].expand(size, 1)], dim=1)
+            expected = scores.softmax(-1)[:, :size] @ v[0, head // (heads // kv_heads), at : at + size]
+            torch.testing.assert_close(out[0, at : at + size, head], expected, rtol=1e-6, atol=1e-6)
+        at += size
+
+
+def test_the_kernel_for_long_documents_agrees_with_the_products_for_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("mistral")
+    rows = documents(40, 12)
+    with attention_set_to(model, attention.NAME):
+        short, short_gradients = loss_and_gradients(model, Packing(True, ""), [rows])
+        monkeypatch.setattr(attention, "_MANUAL_UP_TO", 0)
+        long, long_gradients = loss_and_gradients(model, Packing(True, ""), [rows])
+    assert long == pytest.approx(short, rel=1e-6)
+    for key, gradient in short_gradients.items():
+        torch.testing.assert_close(long_gradients[key], gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max()))
