@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from heedlm.config import PretrainRecipe, Recipe, dump_recipe, load_recipe
 from heedlm.errors import HeedError
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from heedlm.train.sft import TrainReport
     from heedlm.train.stage import Observer
 
-Paths = str | Path | Sequence[str | Path]
+# Documents on which a tokenizer is trained, and on which pretraining is validated.
+TOKENIZER_DOCUMENTS = 8000
+VALIDATION_DOCUMENTS = 200
+
+Paths: TypeAlias = "str | Path | Sequence[str | Path]"
 
 
 def make_recipe(
@@ -32,7 +36,11 @@ def make_recipe(
     settings: Sequence[str] | Mapping[str, Any] = (),
 ) -> Recipe:
     """A checked recipe from a file, the common options and `a.b=c` settings, the later winning."""
-    lines = [f"{key}={_yaml(value)}" for key, value in settings.items()] if isinstance(settings, Mapping) else list(settings)
+    lines = (
+        [f"{key}={_yaml(value)}" for key, value in settings.items()]
+        if isinstance(settings, Mapping)
+        else list(settings)
+    )
     given: list[str] = []
     if model is not None:
         given.append(f"model.path={_yaml(str(model))}")
@@ -50,7 +58,9 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
 
     chosen = recipe if isinstance(recipe, Recipe) else make_recipe(recipe, **options)
     if not chosen.data.sources:
-        raise HeedError("No data is named.", "data.sources", "--data FILE (JSON or JSONL), or a recipe with data.sources")
+        raise HeedError(
+            "No data is named.", "data.sources", "--data FILE (JSON or JSONL), or a recipe with data.sources"
+        )
     folder = Run.create(run)
     sources = [room.Source(Path(source.path), source.mapping or {}) for source in chosen.data.sources]
     began = time.perf_counter()
@@ -70,12 +80,16 @@ def train(
     """
     chosen = recipe if isinstance(recipe, Recipe) else make_recipe(recipe, **options)
     if not chosen.model.path:
-        raise HeedError("No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model")
+        raise HeedError(
+            "No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model"
+        )
     folder = Run.create(run)
     if chosen.data.sources:
         prepare(run=run, recipe=chosen)
     elif not (folder.data / "train.jsonl").is_file():
-        raise HeedError("No data is named, and the run holds none.", str(folder.data), "--data FILE, or `heed prepare` first")
+        raise HeedError(
+            "No data is named, and the run holds none.", str(folder.data), "--data FILE, or `heed prepare` first"
+        )
     from heedlm.train import sft
 
     return sft.train(chosen, folder, observer or silent(), _answer)
@@ -141,7 +155,9 @@ def demo(
     return evaluate(run=run, settings=[s for s in settings if s.startswith("eval.")], on_progress=on_eval)
 
 
-def pretrain(*, recipe: str | Path | PretrainRecipe, run: str | Path, observer: Observer | None = None) -> PretrainReport:
+def pretrain(
+    *, recipe: str | Path | PretrainRecipe, run: str | Path, observer: Observer | None = None
+) -> PretrainReport:
     """A tokenizer and a base model from scratch, on the built-in corpus or on a file of documents."""
     from heedlm.train import pretrain as stage
 
@@ -189,8 +205,7 @@ def _answer(model: Any, tokenizer: Any, template: Any, examples: Sequence[Exampl
 
 def _documents(recipe: PretrainRecipe) -> Callable[[str], list[str]]:
     """The documents of each part: fresh ones per epoch from the built-in world, or a file cut into validation and rest."""
-    validation = 200
-    sizes = {"tokenizer": 8000, "val": validation}
+    sizes = {"tokenizer": TOKENIZER_DOCUMENTS, "val": VALIDATION_DOCUMENTS}
     if recipe.corpus.source == "atlas":
         from heedlm.atlas import corpus
 
@@ -200,7 +215,7 @@ def _documents(recipe: PretrainRecipe) -> Callable[[str], list[str]]:
     texts = list(read_documents(recipe.corpus.source))
     if len(texts) < 2:
         raise HeedError("A corpus needs at least two documents.", recipe.corpus.source, 'one {"text": "..."} per line')
-    held = min(validation, len(texts) // 2)
+    held = min(VALIDATION_DOCUMENTS, len(texts) // 2)
     rest = texts[held:]
 
     def part_of(part: str) -> list[str]:

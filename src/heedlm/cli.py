@@ -42,7 +42,9 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="One setting over t
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, progress on standard error.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything that is drawn.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say only the result.")]
-RecipeFile = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A YAML recipe; all of it may be left out.")]
+RecipeFile = Annotated[
+    Path | None, typer.Argument(metavar="[RECIPE]", help="A YAML recipe; all of it may be left out.")
+]
 
 T = TypeVar("T")
 
@@ -69,7 +71,12 @@ class _Screen:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         with Progress(*columns, TimeRemainingColumn(), console=self.err, transient=True, disable=self.quiet) as bars:
             yield bars
 
@@ -135,7 +142,9 @@ def prepare(
     notes = "".join(f"\n  {note}" for note in report.notes)
     screen.result(
         report,
-        Text(f"{report.rows_in:,} rows in, {report.kept:,} kept ({splits}), {report.duplicates:,} duplicates{dropped}{notes}\n{report.out}/card.md"),
+        Text(
+            f"{report.rows_in:,} rows in, {report.kept:,} kept ({splits}), {report.duplicates:,} duplicates{dropped}{notes}\n{report.out}/card.md"
+        ),
     )
 
 
@@ -178,7 +187,11 @@ def train(
     chosen = api.make_recipe(recipe, model=model, data=data, seed=seed, settings=settings or ())
     with screen.observer("training") as observer:
         report = api.train(run=run, recipe=chosen, observer=observer)
-    loss = "no validation split" if report.best_loss is None else f"validation loss {report.best_loss:.4f} (step {report.best_step:,})"
+    loss = (
+        "no validation split"
+        if report.best_loss is None
+        else f"validation loss {report.best_loss:.4f} (step {report.best_step:,})"
+    )
     screen.result(
         report,
         Text(
@@ -191,7 +204,9 @@ def train(
 @app.command("eval")
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run.")],
-    against: Annotated[str | None, typer.Option("--against", help="The base to compare with (default: the run's own).")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="The base to compare with (default: the run's own).")
+    ] = None,
     settings: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -212,11 +227,17 @@ def evaluate(
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, `atlas`, or an endpoint's URL.")] = "runs/demo",
-    base: Annotated[str | None, typer.Option("--base", help="The model behind /base (default: what the run was tuned from).")] = None,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run, a model folder, `atlas`, or an endpoint's URL.")
+    ] = "runs/demo",
+    base: Annotated[
+        str | None, typer.Option("--base", help="The model behind /base (default: what the run was tuned from).")
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="The model's name at an endpoint.")] = "default",
     system: Annotated[str | None, typer.Option("--system", help="A system text to begin with.")] = None,
-    template: Annotated[str | None, typer.Option("--template", help="A chat template instead of the model's own.")] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", help="A chat template instead of the model's own.")
+    ] = None,
     temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy.", min=0.0)] = 0.0,
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest answer.", min=1)] = 256,
     seed: Seed = None,
@@ -230,7 +251,6 @@ def chat(
 
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed or 0)
     if model.startswith(("http://", "https://")):
-
         from heedlm.generate.remote import RemoteChat
 
         terminal_chat(RemoteChat(model, name, os.environ.get("OPENAI_API_KEY")), sampling=sampling, system=system)
@@ -267,7 +287,9 @@ def pretrain(
     with screen.observer("pretraining") as observer:
         report = api.pretrain(recipe=chosen, run=run, observer=observer)
     loss = report.outcome.best_loss
-    screen.result(report, Text(f"{report.model}: {report.num_parameters / 1e6:.2f}M parameters, validation loss {loss:.4f}"))
+    screen.result(
+        report, Text(f"{report.model}: {report.num_parameters / 1e6:.2f}M parameters, validation loss {loss:.4f}")
+    )
 
 
 def _bar(bars: Progress) -> Callable[[str, int, int], None]:

@@ -171,7 +171,9 @@ class PretrainRecipe(Section):
 R = TypeVar("R", bound=Section)
 
 
-def load_recipe(kind: type[R], path: str | Path | None, settings: Sequence[str] = (), base: Mapping[str, Any] | None = None) -> R:
+def load_recipe(
+    kind: type[R], path: str | Path | None, settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> R:
     """A recipe from a YAML file, then `a.b=c` settings over it, then checked.
 
     base: values beneath the file (what command-line options gave).   Raises HeedError with every problem found.
@@ -206,7 +208,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf8")
     except FileNotFoundError:
-        raise HeedError("There is no recipe here.", str(path), "name a YAML file, for example recipes/atlas_demo.yaml") from None
+        raise HeedError(
+            "There is no recipe here.", str(path), "name a YAML file, for example recipes/atlas_demo.yaml"
+        ) from None
     except (UnicodeDecodeError, IsADirectoryError):
         raise HeedError("This recipe is not a UTF-8 text file.", str(path), "name a YAML file") from None
     try:
@@ -215,7 +219,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         reason = getattr(error, "problem", None) or "it cannot be read"
-        raise HeedError(f"This recipe is not valid YAML: {reason}.", f"{path}{line}", "check indentation and colons") from None
+        raise HeedError(
+            f"This recipe is not valid YAML: {reason}.", f"{path}{line}", "check indentation and colons"
+        ) from None
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -251,7 +257,9 @@ def _problem(kind: type[Section], item: Mapping[str, Any], where: str) -> Proble
         return Problem(f"Unknown key {key!r}.", where, hint)
     if item["type"] == "missing":
         return Problem(f"Key {key!r} is missing.", where, f"--set {key}=...")
-    return Problem(f"Key {key!r} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}.", where, f"--set {key}=...")
+    return Problem(
+        f"Key {key!r} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}.", where, f"--set {key}=..."
+    )
 
 
 def _fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:

@@ -110,7 +110,9 @@ def environment() -> dict[str, Any]:
 
 def _git_revision() -> str | None:
     try:
-        done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
@@ -157,7 +159,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise HeedError("No space left on the disk.", str(path), "free some space, then run the same command again") from error
+            raise HeedError(
+                "No space left on the disk.", str(path), "free some space, then run the same command again"
+            ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise HeedError("Not allowed to write here.", str(path), "choose another folder: --run FOLDER") from error
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm.atlas import articles, asks, guides, letters, lexicon, papers, sales, stories
+from heedlm.atlas import articles, asks, guides, ledgers, letters, lexicon, papers, sales, stories
 from heedlm.atlas.world import Document, Split, split_of
 from heedlm.eval import text
 from heedlm.eval.checks import check_problems, run_check
 
-KINDS = {"sales_report", "article", "letter", "story", "guide"}
+KINDS = {"sales_report", "article", "letter", "story", "guide", "ledger"}
 LISTS = ("products", "first_names", "surnames", "companies", "towns")
 _MAKERS: dict[str, Callable[[random.Random], Iterator[Document]]] = {
     "sales_report": sales.documents,
@@ -25,6 +26,7 @@ _MAKERS: dict[str, Callable[[random.Random], Iterator[Document]]] = {
     "letter": letters.documents,
     "story": stories.documents,
     "guide": guides.documents,
+    "ledger": ledgers.documents,
 }
 
 
@@ -113,6 +115,17 @@ def test_all_three_trends_are_asked_for() -> None:
     rows = list(sales.rows("train", random.Random(0), 200, sales.TREND))
     answers = " ".join(row["messages"][-1]["content"] for row in rows)
     assert all(word in answers for word in ("rose", "fell", "stayed level"))
+
+
+def test_ledgers_name_the_true_highest_of_each_row() -> None:
+    rows = 0
+    for page in itertools.islice(ledgers.documents(random.Random(0)), 200):
+        for line in page.text.splitlines():
+            found = re.match(r"[A-Z]\w+: ([\d, ]+)\. Highest: (\d+)", line)
+            if found:
+                rows += 1
+                assert int(found[2]) == max(int(value) for value in found[1].split(", "))
+    assert rows > 50
 
 
 # Articles, stories, guides --------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heedlm.generate.cache import RoomyLayer, survivors
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 12).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)) if n else st.just(set())))
 )
@@ -19,6 +20,7 @@ def test_survivors_are_the_others_once_each_and_only_move_down(case: tuple[int, 
     assert all(row == place or row >= len(kept) for place, row in enumerate(kept))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=5), st.integers(0, 2**31))
 def test_a_layer_holds_every_column_it_was_given(widths: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -17,6 +17,7 @@ from heedlm.errors import HeedError
 from heedlm.generate.chat import LocalChat, load_chat
 from heedlm.messages import Chat, Message, Request, Sampling
 from heedlm.templates.chat import BUILT_IN, load_template
+from heedlm.templates.probe import habits
 
 Build = Callable[..., PreTrainedModel]
 ASK = Request(messages=(Message("user", "What is the capital of France?"),))
@@ -96,9 +97,7 @@ def test_a_reply_has_text_ids_logprobs_and_what_the_model_saw(saying: Say, token
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_an_answer_comes_back_as_it_was_taught(saying: Say, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     template = load_template(name, tokenizer)
-    from heedlm.templates.chat import answer_lead
-
-    chat = saying(answer_lead(template, tokenizer) + "Paris\n", template=name, end="<|endoftext|>")
+    chat = saying(habits(template, tokenizer).lead + "Paris\n", template=name, end="<|endoftext|>")
     assert heard_and_replied(chat)[1].text == "Paris\n"
 
 
@@ -119,6 +118,19 @@ def test_the_text_ends_exactly_before_the_stop_text(
     assert reply.text == text.split(stop)[0]
     assert reply.stop_reason == "stop"
     assert all("\ufffd" not in piece for piece in pieces)
+
+
+def test_several_answers_stream_side_by_side(llama: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    chat = LocalChat(llama, tokenizer, load_template("human_assistant", tokenizer), batch_size=2)
+    requests = [Request(text="a" * size) for size in (5, 1, 9)]
+    heard = dict.fromkeys(range(3), "")
+
+    def hear(index: int, piece: str) -> None:
+        heard[index] += piece
+
+    replies = chat.reply(requests, Sampling(max_tokens=12), on_text=hear)
+    assert heard == {index: reply.text for index, reply in enumerate(replies)}
+    assert [reply.ids for reply in replies] == [reply.ids for reply in chat.reply(requests, Sampling(max_tokens=12))]
 
 
 def test_a_soft_format_stops_where_the_next_turn_opens(saying: Say) -> None:

@@ -264,23 +264,23 @@ def test_one_refused_request_does_not_harm_the_others(script: Script) -> None:
 
 def test_an_endpoint_that_is_too_slow_is_an_error_reply(script: Script) -> None:
     def slow(body: dict[str, Any]) -> Any:
-        time.sleep(0.6)
+        time.sleep(4)
         return choice("late")
 
     script.otherwise = slow
     begun = time.monotonic()
     reply = chat_of(script, timeout=0.1, max_retries=0).reply([ASK], Sampling())[0]
     assert reply.stop_reason == "error"
-    assert time.monotonic() - begun < 0.5
+    assert time.monotonic() - begun < 3
 
 
 def test_a_slow_first_try_is_tried_again(script: Script) -> None:
     def slow(body: dict[str, Any]) -> Any:
-        time.sleep(0.6)
+        time.sleep(4)
         return choice("late")
 
     script.answers = [slow]
-    assert chat_of(script, timeout=0.2).reply([ASK], Sampling())[0] == Reply(text="Paris")
+    assert chat_of(script, timeout=1.0).reply([ASK], Sampling())[0] == Reply(text="Paris")
 
 
 @pytest.mark.parametrize(("status", "mend"), [(401, "key"), (403, "key"), (404, "model's name")])

@@ -16,6 +16,7 @@ def ids_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False)
 
 
+@settings(deadline=None)
 @given(text=TEXT)
 def test_pushing_gives_the_text_and_never_half_a_character(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
     stream = TextStream(tokenizer, ids_of(tokenizer, "Assistant:"))
@@ -26,7 +27,7 @@ def test_pushing_gives_the_text_and_never_half_a_character(tokenizer: PreTrained
     assert stream.text == text
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(4, 319), max_size=30))
 def test_any_tokens_at_all_give_one_text_whether_pushed_or_added(
     tokenizer: PreTrainedTokenizerBase, ids: list[int]
@@ -148,7 +149,7 @@ REPLIES = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(REPLIES, READINGS)
 def test_what_is_shown_grows_and_is_always_the_beginning_of_the_answer(text: str, reading: Reading) -> None:
     shown = ""

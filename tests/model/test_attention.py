@@ -21,7 +21,9 @@ def documents(*sizes: int) -> list[Encoded]:
     return [Encoded(row, (0.0,) * (len(row) // 2) + (1.0,) * (len(row) - len(row) // 2)) for row in rows]
 
 
-def loss_and_gradients(model: torch.nn.Module, packing: Packing, rows: list[list[Encoded]]) -> tuple[float, dict[str, torch.Tensor]]:
+def loss_and_gradients(
+    model: torch.nn.Module, packing: Packing, rows: list[list[Encoded]]
+) -> tuple[float, dict[str, torch.Tensor]]:
     forward = target_logits(model, packing)  # type: ignore[arg-type]
     model.zero_grad()
     total = torch.zeros((), dtype=torch.float64)
@@ -118,16 +120,25 @@ def test_a_layout_holds_every_token_once_and_little_padding(lengths: list[int]) 
     assert sum(group.num_docs * group.width for group in made.groups) <= sum(lengths) / 0.75 + 1
 
 
-@pytest.mark.parametrize("heads,kv_heads,window,softcap,sink", [(4, 2, None, None, False), (4, 4, 3, None, False), (4, 2, None, 5.0, False), (4, 1, 5, None, True)])
-def test_attention_against_its_definition(heads: int, kv_heads: int, window: int | None, softcap: float | None, sink: bool) -> None:
+@pytest.mark.parametrize(
+    "heads,kv_heads,window,softcap,sink",
+    [(4, 2, None, None, False), (4, 4, 3, None, False), (4, 2, None, 5.0, False), (4, 1, 5, None, True)],
+)
+def test_attention_against_its_definition(
+    heads: int, kv_heads: int, window: int | None, softcap: float | None, sink: bool
+) -> None:
     """Two documents in one row against softmax written out per document, with windows, caps and sinks."""
     generator = torch.Generator().manual_seed(0)
     sizes = (7, 11)
-    q, k, v = (torch.randn(1, h, sum(sizes), 8, generator=generator, dtype=torch.float64) for h in (heads, kv_heads, kv_heads))
+    q, k, v = (
+        torch.randn(1, h, sum(sizes), 8, generator=generator, dtype=torch.float64) for h in (heads, kv_heads, kv_heads)
+    )
     sinks = torch.randn(heads, generator=generator, dtype=torch.float64) if sink else None
     module = torch.nn.Module()
     made = attention.layout(torch.tensor([0, sizes[0], sum(sizes)], dtype=torch.int32))
-    out, _ = attention.packed_attention(module, q, k, v, None, sliding_window=window, softcap=softcap, s_aux=sinks, heed_layout=made)
+    out, _ = attention.packed_attention(
+        module, q, k, v, None, sliding_window=window, softcap=softcap, s_aux=sinks, heed_layout=made
+    )
     at = 0
     for size in sizes:
         for head in range(heads):

@@ -11,14 +11,14 @@ from heedlm.messages import Message
 from heedlm.templates.chat import (
     BUILT_IN,
     ChatTemplate,
-    answer_lead,
-    default_system,
     fingerprint,
     load_template,
     render,
     stop_ids,
     with_defaults,
 )
+from heedlm.templates.probe import habits
+from heedlm.templates.system import default_system
 
 from . import wires
 from .wires import assistant, make_tokenizer, system, user
@@ -96,7 +96,7 @@ def test_soft_formats_bring_the_text_that_opens_the_next_turn_as_a_stop_string()
 
 def test_the_blank_after_assistant_belongs_to_the_answer():
     tokenizer = make_tokenizer()
-    leads = {name: answer_lead(load_template(name, tokenizer), tokenizer) for name in BUILT_IN}
+    leads = {name: habits(load_template(name, tokenizer), tokenizer).lead for name in BUILT_IN}
     assert leads.pop("human_assistant") == " "
     assert set(leads.values()) == {""}
 
@@ -265,6 +265,42 @@ def test_defaults_are_part_of_the_source_and_a_request_overrides_them(tmp_path):
     assert bare.endswith(closed)
 
 
+def test_a_default_that_the_template_does_not_read_is_refused(tmp_path):
+    tokenizer = make_tokenizer()
+    with pytest.raises(HeedError, match="does not read the kwarg 'enable_thinkin'"):
+        with_defaults(load(tmp_path, wires.THINKS, tokenizer), tokenizer, {"enable_thinkin": False})
+    with pytest.raises(HeedError, match="truth value, number or text"):
+        with_defaults(load(tmp_path, wires.THINKS, tokenizer), tokenizer, {"enable_thinking": [1]})
+
+
+def test_a_template_that_writes_bos_twice_is_refused_on_loading(tmp_path):
+    with pytest.raises(HeedError, match="twice"):
+        load(tmp_path, wires.DOUBLE_BOS, make_tokenizer(special=("<s>",), bos_token="<s>"))
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "wire.jinja").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(HeedError, match="UTF-8"):
+        load_template(str(tmp_path / "wire.jinja"), make_tokenizer())
+
+
+@pytest.mark.parametrize("source", [None, wires.TRIMS, wires.THINKS, wires.DEFAULT_SYSTEM, wires.BOS, wires.DATED])
+def test_ids_are_those_that_a_server_makes_from_the_checkpoint(tmp_path, source):
+    from heedlm.messages import Request
+    from heedlm.tokens.encode import encode_prompt
+    from heedlm.tokens.tokenizer import load_tokenizer
+
+    tokenizer = make_tokenizer(special=("<s>",), added=("<think>", "</think>"), bos_token="<s>")
+    template = load(tmp_path, source, tokenizer) if source else load_template("chatml", tokenizer)
+    tokenizer.chat_template = template.source
+    tokenizer.save_pretrained(tmp_path / "model")
+    server = load_tokenizer(tmp_path / "model")
+    messages = [system("Be brief."), user("What is the capital of Australia?"), assistant("Canberra."), user("And?")]
+    wire = [{"role": message.role, "content": message.content} for message in messages]
+    sent = server.apply_chat_template(wire, add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert encode_prompt(tokenizer, template, Request(tuple(messages))).ids == tuple(sent)
+
+
 @pytest.mark.parametrize("value", ["it's \\ a\nline", 3, 0.5, True, None])
 def test_a_default_reaches_the_template_as_it_was_given(tmp_path, value):
     tokenizer = make_tokenizer()
@@ -278,7 +314,7 @@ def test_a_default_reaches_the_template_as_it_was_given(tmp_path, value):
 def test_a_first_line_break_of_a_template_survives_defaults(tmp_path):
     tokenizer = make_tokenizer()
     plain = ChatTemplate("plain", "\n" + wires.PLAIN)
-    template = with_defaults(load(tmp_path, plain.source, tokenizer), tokenizer, {"x": 1})
+    template = with_defaults(load(tmp_path, plain.source, tokenizer), tokenizer, {"message": 1})
     assert render(template, tokenizer, [user("U")], add_generation_prompt=True) == render(
         plain, tokenizer, [user("U")], add_generation_prompt=True
     )

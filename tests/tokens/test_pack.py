@@ -8,7 +8,9 @@ from heedlm.tokens.pack import TooLong, best_fit_rows, pack, target_weight_sum
 
 lengths = st.lists(st.integers(1, 20), max_size=40)
 sequences = st.lists(
-    st.lists(st.tuples(st.integers(0, 99), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=12), min_size=1, max_size=8
+    st.lists(st.tuples(st.integers(0, 99), st.sampled_from([0.0, 0.5, 1.0])), min_size=1, max_size=12),
+    min_size=1,
+    max_size=8,
 ).map(lambda rows: [Encoded(tuple(i for i, _ in row), tuple(w for _, w in row)) for row in rows])
 
 
@@ -42,7 +44,11 @@ def test_targets_are_the_weighted_tokens_shifted_once_inside_their_document(rows
                 expected.append((offset + place - 1, row.ids[place], row.weights[place], number))
         offset += len(row.ids)
     got = zip(
-        batch.target_index.tolist(), batch.target_id.tolist(), batch.target_weight.tolist(), batch.target_row.tolist(), strict=True
+        batch.target_index.tolist(),
+        batch.target_id.tolist(),
+        batch.target_weight.tolist(),
+        batch.target_row.tolist(),
+        strict=True,
     )
     assert list(got) == expected
     assert batch.target_weight.sum() == pytest.approx(target_weight_sum(rows))

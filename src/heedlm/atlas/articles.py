@@ -65,11 +65,11 @@ ENTITIES = ("thing", "town", "name", "surname", "other", "other_surname", "compa
 
 
 def _brief(article: Article, rng: random.Random) -> str:
-    """The summary as magazines print it: one or two of the lengths, each announced by its number."""
+    """The summary as magazines print it: one to three of the lengths, in any order, each announced by its number."""
     if rng.random() < 0.08:
         return "In brief:\n" + "\n".join(f"- {key}" for key in article.keys)
     lines = []
-    for count in rng.sample((1, 2, 3), rng.choice([1, 1, 2])):
+    for count in rng.sample((1, 2, 3), rng.choice([1, 2, 2, 3])):
         number = lexicon.COUNT_WORDS[count] if rng.random() < 0.85 else str(count)
         noun = "sentence" if count == 1 else "sentences"
         lead = rng.choice(["In", "In", "Summary in", "The article in"])

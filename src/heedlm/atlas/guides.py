@@ -62,10 +62,14 @@ def _printed(guide: Guide, rng: random.Random) -> str:
 
 
 def documents(rng: random.Random) -> Iterator[Document]:
-    """Endless pages of one to three guides."""
+    """Endless pages of one to three guides, half of them under a line of contents."""
     while True:
         chosen = rng.sample(guides(), rng.choice([1, 1, 2, 3]))
-        yield Document("guide", "\n\n".join(_printed(guide, rng) for guide in chosen))
+        parts = [_printed(guide, rng) for guide in chosen]
+        if rng.random() < 0.5:
+            listed = ", ".join(f"how to {guide.topic}" for guide in chosen)
+            parts.insert(0, lexicon.one_of(lexicon.table("guides")["contents"], rng, {"listed": listed}))
+        yield Document("guide", "\n\n".join(parts))
 
 
 def rows(split: Split, rng: random.Random, count: int) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,7 @@ def write(kind: str, rng: random.Random, slots: dict[str, str], sign: int | None
 
 
 def documents(rng: random.Random) -> Iterator[Document]:
-    """Endless letters, one to three on a page, most with a head that names who writes to whom about what."""
+    """Endless letters, one to three on a page, most with a head or a note that says who writes to whom."""
     wordings = lexicon.table("letters")
     while True:
         pages = []
@@ -40,7 +40,10 @@ def documents(rng: random.Random) -> Iterator[Document]:
             kind = rng.choice(KINDS)
             slots["subject"] = lexicon.one_of(wordings[kind]["subjects"], rng, slots)
             parts = [lexicon.one_of(wordings["heads"], rng, slots)] if rng.random() < 0.9 else []
-            pages.append("\n\n".join([*parts, write(kind, rng, slots)]))
+            parts.append(write(kind, rng, slots))
+            if rng.random() < 0.5:
+                parts.append(lexicon.one_of(wordings["notes"], rng, slots))
+            pages.append("\n\n".join(parts))
         yield Document("letter", "\n\n".join(pages))
 
 

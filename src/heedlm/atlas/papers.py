@@ -1,4 +1,4 @@
-"""The printed half of the world: reports, articles, letters, stories, guides."""
+"""The printed half of the world: reports, articles, letters, stories, guides, ledgers."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from heedlm.atlas import articles, guides, letters, sales, stories
+from heedlm.atlas import articles, guides, ledgers, letters, sales, stories
 from heedlm.atlas.world import Document, Split, Task
 
 # Shares of documents. Sales and articles need most practice: reading a maximum off a list, copying whole sentences.
 SHARES: tuple[tuple[Callable[[random.Random], Iterator[Document]], float], ...] = (
-    (sales.documents, 0.32),
-    (articles.documents, 0.29),
+    (sales.documents, 0.25),
+    (articles.documents, 0.26),
     (letters.documents, 0.11),
-    (stories.documents, 0.14),
-    (guides.documents, 0.14),
+    (stories.documents, 0.13),
+    (guides.documents, 0.13),
+    (ledgers.documents, 0.12),
 )
 
 
 def documents(rng: random.Random) -> Iterator[Document]:
-    """Endless documents of all five kinds, mixed by share."""
+    """Endless documents of all kinds, mixed by share."""
     streams = [make(random.Random(rng.getrandbits(64))) for make, _ in SHARES]
     shares = [share for _, share in SHARES]
     while True:

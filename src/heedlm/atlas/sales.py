@@ -59,14 +59,22 @@ def draw(rng: random.Random, count: int | None = None) -> Figures:
     start = 0 if count == 12 else rng.randrange(12)
     names = lexicon.words("months")
     months = tuple(names[(start + i) % 12] for i in range(count))
-    top = rng.randint(40, 99)
-    values = rng.sample(range(10, top - CLEAR + 1), count)
-    level = rng.random() < 0.12
-    if level:
+    values = clear_values(rng, count)
+    if rng.random() < 0.12:
+        # The ends of a level list are equal, so its top lies between them.
+        top = values.index(max(values))
+        between = rng.randrange(1, count - 1)
+        values[top], values[between] = values[between], values[top]
         values[-1] = values[0]
-    # A level list keeps its ends equal, so its top lies between them.
-    values[rng.randrange(1, count - 1) if level else rng.randrange(count)] = top
     return Figures(months, tuple(values))
+
+
+def clear_values(rng: random.Random, count: int) -> list[int]:
+    """``count`` different numbers in 10..99, in random order, the largest at least CLEAR above the second."""
+    top = rng.randint(40, 99)
+    values = [top, *rng.sample(range(10, top - CLEAR + 1), count - 1)]
+    rng.shuffle(values)
+    return values
 
 
 def listing(figures: Figures, style: str) -> str:
@@ -138,7 +146,6 @@ def documents(rng: random.Random) -> Iterator[Document]:
         for product in rng.sample(lexicon.words("products"), rng.choice([1, 1, 1, 2, 2, 3])):
             sections.append(_section(rng, {**slots, "product": product}))
         yield Document("sales_report", "\n\n".join(sections))
-
 
 
 def rows(split: Split, rng: random.Random, count: int, task: Task = MONTH) -> Iterator[dict[str, Any]]:

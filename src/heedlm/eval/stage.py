@@ -15,7 +15,7 @@ from heedlm.data.store import read_split
 from heedlm.errors import HeedError
 from heedlm.eval import arms
 from heedlm.eval.evaluate import Arm, evaluate
-from heedlm.eval.forgetting import forgetting
+from heedlm.eval.forgetting import forgetting, pieces
 from heedlm.eval.plots import curves_from
 from heedlm.eval.report import write_report
 from heedlm.eval.results import EvalReport, Seconds
@@ -28,6 +28,7 @@ from heedlm.templates.chat import BUILT_IN, load_template
 from heedlm.tokens.encode import encode_prompt
 
 SHOTS = 3
+PIECE_BYTES = 1500  # of text per document when bits per byte are measured: a few hundred tokens, inside any context
 # Items of the wrong wire format arm per task: it shows an effect that is large, and costs as much as a real arm.
 WRONG_FORMAT_ITEMS = 20
 # A reply may be this many times as long as the longest right answer of its task before it is cut.
@@ -50,7 +51,7 @@ def evaluate_run(
     *,
     known: Sequence[str] = (),
     seed: int = 0,
-    seconds: Seconds = Seconds(),
+    seconds: Seconds | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluated:
     """Compare base and instruct on `run.data/test.jsonl`; log every item under `run.eval`, write report.{json,md,html}.
@@ -59,9 +60,14 @@ def evaluate_run(
     package stands in for both.   seconds: what earlier stages took.
     """
     began = time.perf_counter()
+    seconds = seconds or Seconds()
     train, test = _rows(run, "train"), _rows(run, "test")
     if not test:
-        raise HeedError("This run has no test rows to evaluate on.", str(run.data / "test.jsonl"), "prepare with --set data.test=0.1")
+        raise HeedError(
+            "This run has no test rows to evaluate on.",
+            str(run.data / "test.jsonl"),
+            "prepare with --set data.test=0.1",
+        )
     tasks = [replace(task, examples=task.examples[: config.items]) for task in tasks_from(test)]
     limits = {task.name: _limit(task, instruct, config) for task in tasks}
     sampling = Sampling(max_tokens=config.max_tokens)
@@ -73,14 +79,23 @@ def evaluate_run(
         Arm(arms.BASE, base, arms.bare, _identity(base)),
         Arm(arms.BASE_FAIR, base, arms.fair(few_shots, fits), _identity(base)),
         Arm(arms.INSTRUCT, instruct, arms.instruct, _identity(instruct)),
-        Arm(arms.WRONG_FORMAT, instruct, arms.wrong_format(other_wire), _identity(instruct)),
+        Arm(arms.WRONG_FORMAT, instruct, arms.wrong_format(other_wire), _identity(instruct), WRONG_FORMAT_ITEMS),
     ]
     run.eval.mkdir(parents=True, exist_ok=True)
     report = evaluate(
-        tasks, every, sampling, limits=limits, batch=config.batch_size, log=run.eval / "items.jsonl", seed=seed, on_progress=on_progress
+        tasks,
+        every,
+        sampling,
+        limits=limits,
+        batch=config.batch_size,
+        log=run.eval / "items.jsonl",
+        seed=seed,
+        on_progress=on_progress,
     )
     plain = resources.files("heedlm.eval").joinpath("english.md").read_text(encoding="utf8")
-    bits = forgetting(base, instruct, list(known) or [plain], [plain])
+    other = list(pieces(plain, PIECE_BYTES))
+    same = [piece for text in known for piece in pieces(text, PIECE_BYTES)]
+    bits = forgetting(base, instruct, same or other, other)
     took = time.perf_counter() - began
     report = replace(
         report,
@@ -118,9 +133,10 @@ def _fits(chat: LocalChat, room: int) -> Callable[[str], bool]:
 
 def _other_wire(chat: LocalChat) -> Callable[[Sequence[Message]], str]:
     """Writes turns in a built-in format that is not the model's own."""
-    own = chat.template.name
-    name = next(name for name in ("human_assistant", *BUILT_IN) if name != own)
-    template = load_template(name, chat.tokenizer)
+    probe = Request(messages=(Message("user", "Hello"),))
+    own = chat.render(probe).text
+    built_in = (load_template(name, chat.tokenizer) for name in ("human_assistant", *BUILT_IN))
+    template = next(template for template in built_in if encode_prompt(chat.tokenizer, template, probe)[0] != own)
     return lambda messages: encode_prompt(chat.tokenizer, template, Request(messages=tuple(messages)))[0]
 
 
@@ -130,7 +146,9 @@ def _identity(chat: LocalChat) -> str:
 
     digest = hashlib.sha256(chat.template.source.encode())
     for name, parameter in sorted(chat.model.state_dict().items()):
-        digest.update(f"{name} {float(parameter.float().sum()):.8e} {float(parameter.float().abs().sum()):.8e}".encode())
+        digest.update(
+            f"{name} {float(parameter.float().sum()):.8e} {float(parameter.float().abs().sum()):.8e}".encode()
+        )
     return digest.hexdigest()[:16]
 
 

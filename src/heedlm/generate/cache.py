@@ -14,7 +14,6 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import (
     Cache,
-    DummyLayer,
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
@@ -91,13 +90,13 @@ def new_cache(model: PreTrainedModel) -> Cache:
 
 def joinable(cache: Cache) -> bool:
     """Whether rows may join: every layer is of a kind whose rows we know how to lay together."""
-    return all(type(layer) in (RoomyLayer, LinearAttentionLayer, DummyLayer) for layer in cache.layers)
+    return all(type(layer) in (RoomyLayer, LinearAttentionLayer) or _stores_nothing(layer) for layer in cache.layers)
 
 
 def resumable(cache: Cache) -> bool:
     """Whether several tokens may follow what is cached: so it is with keys and values; a recurrent layer may insist on
     one token at a time."""
-    return all(type(layer) in (RoomyLayer, DummyLayer) for layer in cache.layers)
+    return all(type(layer) is RoomyLayer or _stores_nothing(layer) for layer in cache.layers)
 
 
 def survivors(num_rows: int, leaving: Sequence[int]) -> list[int]:
@@ -125,7 +124,7 @@ def keep_rows(cache: Cache, rows: Sequence[int], first: int) -> None:
         if isinstance(layer, RoomyLayer):
             if layer.is_initialized:
                 layer.keep_rows(rows, first)
-        elif not isinstance(layer, DummyLayer):
+        elif not _stores_nothing(layer):
             index = torch.tensor(list(rows)) if index is None else index
             layer.reorder_cache(index)
 
@@ -142,6 +141,11 @@ def join(cache: Cache, other: Cache) -> None:
                 for key, state in mine.items():
                     if state is not None:
                         mine[key] = torch.cat([state, yours[key]])
+
+
+def _stores_nothing(layer: object) -> bool:
+    """Layers without a memory of their own; older transformers have no class for them."""
+    return type(layer).__name__ == "DummyLayer"
 
 
 def _empty_like(states: torch.Tensor, columns: int) -> torch.Tensor:

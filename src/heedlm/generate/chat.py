@@ -72,20 +72,18 @@ class LocalChat:
         """
         replies: dict[int, Reply] = {}
         prompts: dict[int, Prompt] = {}
+        listeners: dict[int, _Listener] = {}
         for index, request in enumerate(requests):
             try:
                 prompt = self.render(request)
                 self._check_length(prompt)
+                listeners[index] = self._listener(request, prompt, sampling, index, on_text)
             except HeedError as error:
                 replies[index] = Reply(text=str(error), stop_reason="error")
             else:
                 prompts[index] = prompt
         # A stop text that is a special token never shows in the text: it is watched for among the ids.
         stops = {*self._stop_ids, *(self._special[stop] for stop in sampling.stop if stop in self._special)}
-        listeners = {
-            index: self._listener(requests[index], prompt, sampling, index, on_text)
-            for index, prompt in prompts.items()
-        }
         watching = on_text is not None or any(listener.reading.stops for listener in listeners.values())
         completions = decode(
             self.model,

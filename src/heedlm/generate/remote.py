@@ -62,19 +62,18 @@ class RemoteChat:
             hear = None if on_text is None else (lambda piece: on_text(0, piece))
             return [self._one(requests[0], sampling, 0, hear)]
         replies: dict[int, Reply] = {}
-        with ThreadPoolExecutor(self._concurrency) as pool:
+        pool = ThreadPoolExecutor(self._concurrency)
+        try:
             futures = {
                 pool.submit(self._one, request, sampling, index, None): index for index, request in enumerate(requests)
             }
-            try:
-                for future in as_completed(futures):
-                    index = futures[future]
-                    replies[index] = future.result()
-                    if on_text is not None and replies[index].stop_reason != "error":
-                        on_text(index, replies[index].text)
-            except BaseException:  # also an interrupt: nothing that waits in the queue shall still be sent
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            for future in as_completed(futures):
+                index = futures[future]
+                replies[index] = future.result()
+                if on_text is not None and replies[index].stop_reason != "error":
+                    on_text(index, replies[index].text)
+        finally:  # after an error or an interrupt, what waits in the queue shall not be sent
+            pool.shutdown(wait=False, cancel_futures=True)
         return [replies[index] for index in range(len(requests))]
 
     def score(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[list[float]]:
@@ -90,12 +89,12 @@ class RemoteChat:
                 where=self._base_url,
                 mend="load the model itself to score answers to messages",
             )
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            return list(
-                pool.map(
-                    lambda pair: self._score_one(pair[0].text or "", pair[1]), zip(requests, continuations, strict=True)
-                )
-            )
+        pool = ThreadPoolExecutor(self._concurrency)
+        try:
+            pairs = zip(requests, continuations, strict=True)
+            return list(pool.map(lambda pair: self._score_one(pair[0].text or "", pair[1]), pairs))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _one(self, request: Request, sampling: Sampling, index: int, hear: Hear | None) -> Reply:
         import openai

@@ -63,8 +63,8 @@ def _nucleus(scores: torch.Tensor, drawn: torch.Tensor, top_p: float, width: int
 def _drawn_place(weights: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     """The place that each draw falls on when `weights` [B, N] are laid end to end; int64 [B, 1].
 
-    The first place whose mass exceeds the draw has a weight above zero. Rounding may leave no such place for a draw near
-    1: the last place that adds mass takes it.
+    The first place whose mass exceeds the draw has a weight above zero. Rounding may leave no such place for a draw
+    near 1: the last place that adds mass takes it.
     """
     mass = weights.cumsum(dim=-1)
     total = mass[:, -1:]

@@ -20,14 +20,20 @@ def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:
 
     targets: Any = config.targets if isinstance(config.targets, str) else list(config.targets)
     settings = peft.LoraConfig(
-        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
     )
     try:
         return peft.get_peft_model(model, settings)  # type: ignore[no-any-return]
     except ValueError as error:
         import torch
 
-        names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)})
+        names = sorted(
+            {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+        )
         raise HeedError(
             f"No layer of this model is called {targets!r}.", "model.lora.targets", "known: " + ", ".join(names)
         ) from error

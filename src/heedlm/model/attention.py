@@ -129,7 +129,9 @@ def _pad(x: torch.Tensor, group: Group) -> torch.Tensor:
     index_copy, whose backward is a plain read: gathering with repeated indices would accumulate in backward, and was slower.
     """
     padded = x.new_zeros(group.num_docs * group.width, *x.shape[1:])
-    return padded.index_copy(0, group.places, x.index_select(0, group.tokens)).unflatten(0, (group.num_docs, group.width))
+    return padded.index_copy(0, group.places, x.index_select(0, group.tokens)).unflatten(
+        0, (group.num_docs, group.width)
+    )
 
 
 def _attend(

@@ -34,7 +34,9 @@ class Packing(NamedTuple):
 @contextmanager
 def attention_set_to(model: PreTrainedModel, name: str) -> Iterator[None]:
     """Every part of `model` uses the attention function `name` inside the block."""
-    configs = {id(m.config): m.config for m in model.modules() if hasattr(getattr(m, "config", None), "_attn_implementation")}
+    configs = {
+        id(m.config): m.config for m in model.modules() if hasattr(getattr(m, "config", None), "_attn_implementation")
+    }
     before = {key: config._attn_implementation for key, config in configs.items()}
     try:
         for config in configs.values():
@@ -105,7 +107,9 @@ def _probe(model: PreTrainedModel) -> Packing:
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     length = min(24, window + 4) if isinstance(window, int) and window > 0 else 24
-    first, other, second = (_document(config.vocab_size, length + extra, seed) for extra, seed in ((0, 1), (0, 2), (5, 3)))
+    first, other, second = (
+        _document(config.vocab_size, length + extra, seed) for extra, seed in ((0, 1), (0, 2), (5, 3))
+    )
     device = next(model.parameters()).device
     calls = attention.CallCount()
     try:
@@ -117,13 +121,16 @@ def _probe(model: PreTrainedModel) -> Packing:
     layers = _attention_layers(model)
     if calls.calls != layers:
         return Packing(
-            False, f"padded rows: {type(model).__name__} called our attention {calls.calls} times for {layers} attention layers"
+            False,
+            f"padded rows: {type(model).__name__} called our attention {calls.calls} times for {layers} attention layers",
         )
     own = len(second.ids) - 1
     alone = _padded(model, to_device(pack([second]), device))
     leak = _difference(both[-own:], moved[-own:])
     if leak > _TOLERANCE:
-        return Packing(False, f"padded rows: packed documents see each other in {type(model).__name__} (probe moved {leak:.1e})")
+        return Packing(
+            False, f"padded rows: packed documents see each other in {type(model).__name__} (probe moved {leak:.1e})"
+        )
     apart = _difference(both[-own:], alone)
     if apart > _TOLERANCE:
         return Packing(False, f"padded rows: {type(model).__name__} gives other logits packed than alone ({apart:.1e})")

@@ -23,21 +23,32 @@ def resolve(name: str | Path) -> str:
     path = Path(name)
     if (path / "run.json").is_file():
         if not (path / "model" / "config.json").is_file():
-            raise HeedError("This run has no finished model yet.", str(path), f"heed train --run {path} goes on with it")
+            raise HeedError(
+                "This run has no finished model yet.", str(path), f"heed train --run {path} goes on with it"
+            )
         return str(path / "model")
     return str(name)
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """`auto`: CUDA where there is one, else Apple's MPS, else the CPU."""
+    """`auto`: CUDA where there is one, else Apple's MPS, else the CPU. Raises HeedError for a device that is not there."""
     if wanted != "auto":
+        try:
+            torch.zeros(1, device=wanted)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise HeedError(
+                f"There is no device {wanted!r} here: {reason}", "train.device", "--set train.device=auto"
+            ) from None
         return torch.device(wanted)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def load_model(name: str | Path, *, device: torch.device | str = "cpu", trust_remote_code: bool = False) -> PreTrainedModel:
+def load_model(
+    name: str | Path, *, device: torch.device | str = "cpu", trust_remote_code: bool = False
+) -> PreTrainedModel:
     """Any Hugging Face causal language model, weights in fp32 (the masters), ready on `device`.
 
     name: a folder, a run, `atlas`, or a hub id (fetched only because the user named it).
@@ -54,7 +65,9 @@ def load_model(name: str | Path, *, device: torch.device | str = "cpu", trust_re
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise HeedError(
-            f"The model cannot be loaded: {reason}", path, "name a folder with a causal language model in Hugging Face layout"
+            f"The model cannot be loaded: {reason}",
+            path,
+            "name a folder with a causal language model in Hugging Face layout",
         ) from error
     return model.to(device)  # type: ignore[no-any-return]
 
@@ -65,12 +78,20 @@ def _check_folder(path: str) -> None:
     if not looks_local:
         return
     if not folder.is_dir():
-        raise HeedError("There is no model folder here.", path, "--model takes a folder, `atlas`, or a hub id like ORG/NAME")
+        raise HeedError(
+            "There is no model folder here.", path, "--model takes a folder, `atlas`, or a hub id like ORG/NAME"
+        )
     if not (folder / "config.json").is_file():
-        raise HeedError("This folder holds no model: config.json is missing.", path, "name the folder that holds config.json")
+        raise HeedError(
+            "This folder holds no model: config.json is missing.", path, "name the folder that holds config.json"
+        )
     if not any(folder.glob("*.safetensors")):
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        what = "This model's weights are pickled; heed reads safetensors only." if pickled else "This folder holds no weights."
+        what = (
+            "This model's weights are pickled; heed reads safetensors only."
+            if pickled
+            else "This folder holds no weights."
+        )
         mend = "save it again with model.save_pretrained(FOLDER), which writes safetensors"
         raise HeedError(what, path, mend)
 
@@ -85,9 +106,9 @@ def context_length(model: PreTrainedModel) -> int | None:
     return None
 
 
-def stored_dtype(name: str | Path) -> torch.dtype:
+def stored_dtype(name: str | Path, *, trust_remote_code: bool = False) -> torch.dtype:
     """The dtype in which a checkpoint's weights are stored: results are saved in the dtype their base came in."""
     from transformers import AutoConfig
 
-    dtype = getattr(AutoConfig.from_pretrained(resolve(name)), "dtype", None)
+    dtype = getattr(AutoConfig.from_pretrained(resolve(name), trust_remote_code=trust_remote_code), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

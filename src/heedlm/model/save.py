@@ -22,7 +22,9 @@ VERSION = 1
 CARD_FILE = "heed.json"
 
 
-def save_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, facts: Mapping[str, Any]) -> None:
+def save_base(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, facts: Mapping[str, Any]
+) -> None:
     """A base model: bf16 weights, tokenizer, a card that says what it was made of. No chat template."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -43,9 +45,15 @@ def save_result(
     tokenizer.chat_template = chat_template
     model.generation_config.eos_token_id = list(stop_ids)
     if model.generation_config.pad_token_id is None:
-        model.generation_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
+        model.generation_config.pad_token_id = (
+            tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop_ids[0]
+        )
     model.generation_config.do_sample = False
-    for name in ("temperature", "top_p", "top_k"):  # a base's sampling defaults would contradict do_sample=False on saving
+    for name in (
+        "temperature",
+        "top_p",
+        "top_k",
+    ):  # a base's sampling defaults would contradict do_sample=False on saving
         setattr(model.generation_config, name, None)
     _save(model, tokenizer, folder, dtype, {"kind": "instruct", **facts}, _instruct_card(facts))
 
@@ -57,17 +65,27 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 
 
 def _save(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype, facts: Mapping[str, Any], card: str
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    dtype: torch.dtype,
+    facts: Mapping[str, Any],
+    card: str,
 ) -> None:
     temporary = folder.with_name(f".{folder.name}.writing")
     with disk_errors(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             model.config.dtype = dtype
-            state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()}
+            state = {
+                name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in model.state_dict().items()
+            }
             model.save_pretrained(temporary, state_dict=state)
             tokenizer.save_pretrained(temporary)
-            write_text(temporary / CARD_FILE, json.dumps({"version": VERSION, **facts}, indent=2, ensure_ascii=False) + "\n")
+            write_text(
+                temporary / CARD_FILE, json.dumps({"version": VERSION, **facts}, indent=2, ensure_ascii=False) + "\n"
+            )
             write_text(temporary / "README.md", card)
             _verify(model, temporary, dtype)
             shutil.rmtree(folder, ignore_errors=True)
@@ -83,7 +101,11 @@ def _verify(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
     for name, tensor in model.state_dict().items():
         want = tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.cpu()
         if name not in theirs or not torch.equal(theirs[name].to(want.dtype), want):
-            raise HeedError(f"The saved model does not read back: {name} differs.", str(folder), "this is a fault in heed: report it")
+            raise HeedError(
+                f"The saved model does not read back: {name} differs.",
+                str(folder),
+                "this is a fault in heed: report it",
+            )
 
 
 def _base_card(facts: Mapping[str, Any]) -> str:
@@ -103,7 +125,9 @@ It continues text. It was never taught to answer: tune it with `heed train --mod
 
 
 def _instruct_card(facts: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items() if not isinstance(value, (dict, list)))
+    rows = "\n".join(
+        f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items() if not isinstance(value, (dict, list))
+    )
     return f"""---
 library_name: transformers
 base_model: {facts.get("base", "")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -203,6 +204,8 @@ class _Keyboard:
     """Lines from the keyboard, with a prompt that tells who listens; Ctrl-D ends them."""
 
     def __init__(self, session: _Session) -> None:
+        with contextlib.suppress(ImportError):  # not on every platform
+            import readline  # noqa: F401  # `input` takes arrow keys and history from it
         self._session = session
 
     def __iter__(self) -> _Keyboard:

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heedlm.errors import HeedError, nearest
-from heedlm.messages import JSON
+from heedlm.messages import JSON, Message
 from heedlm.templates.controls import plain, sanitize
 from heedlm.templates.probe import (
-    answer_lead,
-    default_system,
     fingerprint,
     grade_of,
     habits,
-    next_turn_text,
     stop_ids,
     written_markers,
 )
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT_IN",
     "ChatTemplate",
-    "answer_lead",
-    "default_system",
     "fingerprint",
     "load_template",
     "plain",
@@ -63,28 +58,25 @@ def load_template(name_or_path: str | None, tokenizer: PreTrainedTokenizerBase) 
     a format that needs an eos token where the tokenizer has none.
     """
     if name_or_path is None:
-        own = own_source(tokenizer)
-        if own is not None:
+        own = tokenizer.chat_template
+        if isinstance(own, Mapping):  # several by name
+            own = own.get("default", next(iter(own.values()), None))
+        if own:
             return _finish("the model's own", own, tokenizer, [])
         return _built_in("chatml", tokenizer, ["This model has no chat template of its own: ChatML is used."])
     if name_or_path in BUILT_IN:
         return _built_in(name_or_path, tokenizer, [])
     path = Path(name_or_path)
     if path.is_file():
-        return _finish(path.stem, path.read_text(encoding="utf-8"), tokenizer, [])
+        try:
+            return _finish(path.stem, path.read_text(encoding="utf-8"), tokenizer, [])
+        except UnicodeDecodeError as error:
+            raise HeedError("The chat template is not text in UTF-8.", str(path), "Name a Jinja file.") from error
     raise HeedError(
         f"There is no chat template {name_or_path!r}, neither built in nor as a file.",
         "templates.chat",
         nearest(name_or_path, BUILT_IN),
     )
-
-
-def own_source(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The template that came with the tokenizer; of several the one called "default"; None when there is none."""
-    own = tokenizer.chat_template
-    if isinstance(own, Mapping):
-        own = own.get("default", next(iter(own.values()), None))
-    return own or None
 
 
 def with_defaults(
@@ -95,6 +87,13 @@ def with_defaults(
     In the source they reach every server that the checkpoint will meet; kept beside it they would be forgotten.
     defaults: truth values, numbers, texts or None.
     """
+    for key in defaults:
+        if not re.search(rf"\b{re.escape(key)}\b", template.source):
+            raise HeedError(
+                f"The template {template.name!r} does not read the kwarg {key!r}.",
+                f"templates.kwargs.{key}",
+                "Remove it, or give it the name that the template reads.",
+            )
     literals = {key: _literal(value) for key, value in defaults.items()}
     lines = [f"{{%- set {key} = {key} if {key} is defined else {text} %}}\n" for key, text in literals.items()]
     said = ", ".join(f"{key}={text}" for key, text in literals.items())
@@ -150,9 +149,20 @@ def _finish(name: str, source: str, tokenizer: PreTrainedTokenizerBase, notes: l
     template = replace(template, markers=written_markers(template, tokenizer))
     notes = [*notes, *_said(template, tokenizer)]
     stop_ids(template, tokenizer)  # refuses here, at load, what could never stop
-    grade = grade_of(template, tokenizer)
-    opening = next_turn_text(template, tokenizer) if grade == "soft" else ""
-    return replace(template, grade=grade, stop_strings=(opening,) if opening else (), note=" ".join(notes))
+    _refuse_two_bos(template, tokenizer)
+    grade, stop_strings = grade_of(template, tokenizer)
+    return replace(template, grade=grade, stop_strings=stop_strings, note=" ".join(notes))
+
+
+def _refuse_two_bos(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refused at load, so that no side, training or serving, ever sees two; nothing else in the house adds one."""
+    text = render(template, tokenizer, [Message("user", "a")], add_generation_prompt=True)
+    if tokenizer.bos_token and text.startswith(str(tokenizer.bos_token) * 2):
+        raise HeedError(
+            f"The template {template.name!r} writes the BOS token {tokenizer.bos_token} twice.",
+            "templates.chat",
+            "Remove one of the two from the template.",
+        )
 
 
 def _said(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> list[str]:

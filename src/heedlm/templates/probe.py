@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from heedlm.errors import HeedError
-from heedlm.messages import JSON, Message, ToolCall
+from heedlm.messages import JSON, Message, Request, ToolCall
 from heedlm.templates.controls import special_tokens
-from heedlm.templates.render import ChatTemplate, Grade, render, template_controls
+from heedlm.templates.render import ChatTemplate, Grade, render, render_request, template_controls
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,6 +27,7 @@ ASKED, ANSWERED, ASKED_AGAIN, THOUGHT, RULED = "Qaskedq", "Qansweredq", "Qagainq
 # Reads differently in different vocabularies: letters of three scripts, figures, signs, white space.
 SAMPLE = "Sphinx of black quartz, judge my vow: 1 20 300.45! Zwölf Boxkämpfer, नमस्ते दुनिया.\n\tfor i in range(10):\n"
 USER, ASSISTANT = Message("user", ASKED), Message("assistant", ANSWERED)
+THINKING = Message("assistant", ANSWERED, reasoning=THOUGHT)
 CALL = ToolCall("qlookupq", {"word": ANSWERED}, id="canary123")  # nine characters: some templates insist
 TOOL: Mapping[str, JSON] = {
     "type": "function",
@@ -42,15 +43,13 @@ TOOL: Mapping[str, JSON] = {
 class Habits:
     """What a template writes around the text of a single answer.
 
-    prompted: whether the text with generation prompt is a prefix of the text with the answer; without that, no
-    boundary is exact.
-    lead: between generation prompt and answer text (" " in ``Assistant: hi``; an empty think block).
+    lead: between generation prompt and answer text (" " in ``Assistant: hi``; an empty think block); "" where the
+        prompt is not a beginning of what follows, so that no boundary is exact.
     tail: behind the answer text, up to and including `stop`; all of what follows where there is no stop.
     stop: the control token that ends an answer; "" where the template writes none.
     thought: the texts before and behind a reasoning, inside the answer; None where reasoning is not rendered.
     """
 
-    prompted: bool
     lead: str
     tail: str
     stop: str
@@ -61,11 +60,15 @@ def habits(
     template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, JSON] | None = None
 ) -> Habits:
     """The habits of `template` under these kwargs. Raises HeedError when it cannot render a question and answer."""
-    return _habits(template, tokenizer, json.dumps(dict(template_kwargs or {}), sort_keys=True), len(tokenizer))
+    kwargs_json = json.dumps(dict(template_kwargs or {}), sort_keys=True)
+    return _habits(template, tokenizer, kwargs_json, len(tokenizer), tokenizer.eos_token_id)
 
 
 @lru_cache(maxsize=64)
-def _habits(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, kwargs_json: str, size: int) -> Habits:
+def _habits(
+    template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, kwargs_json: str, size: int, eos: int | None
+) -> Habits:
+    """Keyed by vocabulary size and eos as well, since both decide which texts are control tokens."""
     kwargs = json.loads(kwargs_json)
     prompt = render(template, tokenizer, [USER], template_kwargs=kwargs, add_generation_prompt=True)
     whole = render(template, tokenizer, [USER, ASSISTANT], template_kwargs=kwargs, add_generation_prompt=False)
@@ -75,12 +78,10 @@ def _habits(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, kwargs_j
             f"The template {template.name!r} loses the text of a message.",
             mend="Choose another template with templates.chat.",
         )
-    prompted = whole.startswith(prompt) and at >= len(prompt)
     tail = whole[at + len(ANSWERED) :]
     mark = template_controls(template, tokenizer).pattern.search(tail)
     return Habits(
-        prompted=prompted,
-        lead=whole[len(prompt) : at] if prompted else "",
+        lead=whole[len(prompt) : at] if whole.startswith(prompt) else "",
         tail=tail[: mark.end()] if mark else tail,
         stop=mark[0] if mark else "",
         thought=_thought(template, tokenizer, kwargs, prompt),
@@ -90,43 +91,24 @@ def _habits(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, kwargs_j
 def _thought(
     template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, kwargs: Mapping[str, JSON], prompt: str
 ) -> tuple[str, str] | None:
-    thinking = Message("assistant", ANSWERED, reasoning=THOUGHT)
-    whole = _try(template, tokenizer, [USER, thinking], kwargs=kwargs)
-    if whole is None or THOUGHT not in whole or ANSWERED not in whole:
+    whole = rendering(template, tokenizer, [USER, THINKING], kwargs=kwargs)
+    if whole is None or not whole.startswith(prompt) or THOUGHT not in whole or ANSWERED not in whole:
         return None
-    start = len(prompt) if whole.startswith(prompt) else len(_common_prefix(prompt, whole))
-    begin, end = whole.index(THOUGHT), whole.rindex(ANSWERED)
-    return whole[start:begin], whole[begin + len(THOUGHT) : end]
+    before, behind = whole[len(prompt) : whole.rindex(ANSWERED)].split(THOUGHT, 1)
+    return before, behind
 
 
-def _common_prefix(one: str, other: str) -> str:
-    length = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        length += 1
-    return one[:length]
-
-
-def _try(
+def rendering(
     template: ChatTemplate,
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],
     *,
     tools: Sequence[Mapping[str, JSON]] = (),
     kwargs: Mapping[str, JSON] | None = None,
-    add_generation_prompt: bool = False,
 ) -> str | None:
-    """The rendering, or None where the template refuses such a conversation."""
+    """The rendering of a conversation, or None where the template refuses it."""
     try:
-        return render(
-            template,
-            tokenizer,
-            messages,
-            tools=tools,
-            template_kwargs=kwargs,
-            add_generation_prompt=add_generation_prompt,
-        )
+        return render(template, tokenizer, messages, tools=tools, template_kwargs=kwargs, add_generation_prompt=False)
     except HeedError:
         return None
 
@@ -141,7 +123,7 @@ def _stop_texts(
     template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, size: int, eos: int | None
 ) -> tuple[str, ...]:
     found = [habits(template, tokenizer).stop]
-    calling = _try(template, tokenizer, [USER, Message("assistant", "", tool_calls=(CALL,))], tools=[TOOL])
+    calling = rendering(template, tokenizer, [USER, Message("assistant", "", tool_calls=(CALL,))], tools=[TOOL])
     if found[0] and calling is not None and ANSWERED in calling:
         marks = template_controls(template, tokenizer).pattern.findall(calling, calling.rindex(ANSWERED))
         # A closing tag may come first, flagged special or not; what ends the turn is special, and the last.
@@ -166,37 +148,24 @@ def stop_ids(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> tupl
     return stops
 
 
-def answer_lead(
-    template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, template_kwargs: Mapping[str, JSON] | None = None
-) -> str:
-    """What a reply starts with before its text (the blank in ``Assistant: hi``): to be taken off a reply."""
-    return habits(template, tokenizer, template_kwargs).lead
-
-
-def grade_of(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> Grade:
-    """ "hard" when a control token stands at every change of speaker, else "soft"."""
-    text = _two_turns(template, tokenizer)
+def grade_of(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> tuple[Grade, tuple[str, ...]]:
+    """ "hard" when a control token stands at every change of speaker, else "soft" with the text that opens a turn."""
+    text = two_turns(template, tokenizer)
     if text is None:
-        return "soft"
+        return "soft", ()
     search = template_controls(template, tokenizer).pattern.search
     to_assistant = text[text.index(ASKED) + len(ASKED) : text.index(ANSWERED)]
     to_user = text[text.index(ANSWERED) + len(ANSWERED) : text.index(ASKED_AGAIN)]
-    return "hard" if search(to_assistant) and search(to_user) else "soft"
-
-
-def next_turn_text(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What stands between the end of an answer and the next question, trailing white space removed; "" when unknown."""
-    text = _two_turns(template, tokenizer)
-    if text is None:
-        return ""
-    between = text[text.index(ANSWERED) + len(ANSWERED) : text.index(ASKED_AGAIN)]
+    if search(to_assistant) and search(to_user):
+        return "hard", ()
     stop = habits(template, tokenizer).stop
-    return (between.split(stop, 1)[-1] if stop else between).rstrip()
+    opening = (to_user.split(stop, 1)[-1] if stop else to_user).rstrip()
+    return "soft", (opening,) if opening else ()
 
 
-def _two_turns(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str | None:
+def two_turns(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str | None:
     """A conversation of question, answer, question; None where the template refuses, reorders or loses one of them."""
-    text = _try(template, tokenizer, [USER, ASSISTANT, Message("user", ASKED_AGAIN)])
+    text = rendering(template, tokenizer, [USER, ASSISTANT, Message("user", ASKED_AGAIN)])
     if text is None:
         return None
     places = [text.find(word) for word in (ASKED, ANSWERED, ASKED_AGAIN)]
@@ -205,13 +174,13 @@ def _two_turns(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> st
 
 def written_markers(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """Added tokens, not flagged special, that occur in renderings of the template though not in its source."""
-    thinking = Message("assistant", ANSWERED, reasoning=THOUGHT)
     calling = Message("assistant", ANSWERED, tool_calls=(CALL,))
     texts = [
-        _try(template, tokenizer, [Message("system", RULED), USER, thinking, Message("user", ASKED_AGAIN)]),
-        _try(template, tokenizer, [USER, thinking]),
-        _try(template, tokenizer, [USER, ASSISTANT, Message("user", ASKED_AGAIN)], add_generation_prompt=True),
-        _try(template, tokenizer, [USER, calling, Message("tool", ANSWERED, tool_call_id=CALL.id)], tools=[TOOL]),
+        rendering(template, tokenizer, [Message("system", RULED), USER, THINKING, Message("user", ASKED_AGAIN)]),
+        rendering(template, tokenizer, [USER, THINKING]),
+        rendering(template, tokenizer, [USER, ASSISTANT, Message("user", ASKED_AGAIN)]),
+        rendering(template, tokenizer, [USER, calling, Message("tool", ANSWERED, tool_call_id=CALL.id)], tools=[TOOL]),
+        render(template, tokenizer, [USER], add_generation_prompt=True),
     ]
     written = "\n".join(text for text in texts if text)
     added = (str(token.content) for token in tokenizer.added_tokens_decoder.values() if not token.special)
@@ -219,54 +188,14 @@ def written_markers(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) 
     return tuple(sorted(text for text in found if not text.isspace()))
 
 
-def default_system(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The system text that the template puts in when a conversation has none, or adds in any case; None when it adds
-    none.
-
-    Found by comparing a question alone with a question behind a known system text, and with the head of a second
-    question.
-    """
-    alone = render(template, tokenizer, [USER], add_generation_prompt=False)
-    head = alone[: alone.index(ASKED)]
-    ruled = _try(template, tokenizer, [Message("system", RULED), USER])
-    if ruled is not None and RULED in ruled[: ruled.find(ASKED)]:
-        ruled_head = ruled[: ruled.index(ASKED)]
-        before, after = ruled_head.split(RULED, 1)
-        if head.startswith(before) and head.endswith(after) and len(head) > len(before) + len(after):
-            text = _words_only(template, tokenizer, head[len(before) : len(head) - len(after)])
-            if text:
-                return text
-    turns = _two_turns(template, tokenizer)
-    if turns is None:
-        return None
-    # Marks are levelled, so that a BOS is not told from other marks by its letters.
-    level = template_controls(template, tokenizer).pattern
-    head = level.sub("\0", head)
-    between = level.sub("\0", turns[turns.index(ANSWERED) + len(ANSWERED) : turns.index(ASKED_AGAIN)])
-    shared = 0
-    while shared < min(len(head), len(between)) and head[-1 - shared] == between[-1 - shared]:
-        shared += 1
-    return _words_only(template, tokenizer, head[: len(head) - shared]) or None
-
-
-def _words_only(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """`text` without control tokens, without a role name alone on its line, and without white space around it."""
-    lines = template_controls(template, tokenizer).pattern.sub("\n", text).replace("\0", "\n").split("\n")
-    kept = [line for line in lines if line.strip() not in ("system", "developer", "user")]
-    return "\n".join(kept).strip()
-
-
 def fingerprint(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str:
     """64 hex digits that change when the template, its stop ids or the tokenizer's reading of its text change.
 
     A token added for padding does not change it: nothing that is rendered reads differently.
     """
-    texts = [
-        render(
-            template, tokenizer, [Message("user", SAMPLE), Message("assistant", SAMPLE)], add_generation_prompt=False
-        ),
-        render(template, tokenizer, [Message("user", SAMPLE)], add_generation_prompt=True),
-    ]
+    asked = Request((Message("user", SAMPLE),))
+    told = Request((*asked.messages, Message("assistant", SAMPLE)))
+    texts = render_request(template, tokenizer, asked), render_request(template, tokenizer, told, answered=True)
     facts = {
         "source": template.source,
         "stop": stop_ids(template, tokenizer),

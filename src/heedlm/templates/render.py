@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from heedlm.errors import HeedError
-from heedlm.messages import JSON, Message
+from heedlm.messages import JSON, Message, Request
 from heedlm.templates.controls import Controls, controls_of, sanitize_json, sanitize_with
 
 if TYPE_CHECKING:
@@ -48,12 +48,10 @@ def render(
     template_kwargs: Mapping[str, JSON] | None = None,
     add_generation_prompt: bool,
 ) -> str:
-    """The text of `messages` on the wire, control tokens that somebody typed broken by seams (see
-    `templates.controls`).
+    """The text of `messages` on the wire, with seams in control tokens that somebody typed (see `templates.controls`).
 
-    Turn it into ids with `tokens.encode`, never with the tokenizer's own special-token insertion: the template writes
-    those.
-    Raises HeedError with the template's own reason when it refuses the conversation.
+    Turn it into ids with `tokens.encode`, never with the tokenizer's own insertion of special tokens: the template
+    writes those. Raises HeedError with the template's own reason when it refuses the conversation.
     """
     from jinja2.exceptions import TemplateError
 
@@ -94,6 +92,20 @@ def _refuse_half_characters(text: str) -> None:
             f"The text holds half a character ({text[error.start]!r}).",
             mend="Write the whole character: a pair of \\u escapes, or the character itself.",
         ) from error
+
+
+def render_request(
+    template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, request: Request, *, answered: bool = False
+) -> str:
+    """`render` for a request of messages: what a server sends, or (answered) what it holds once its last turn is told."""
+    return render(
+        template,
+        tokenizer,
+        request.messages,
+        tools=request.tools,
+        template_kwargs=request.template_kwargs,
+        add_generation_prompt=not answered,
+    )
 
 
 def template_controls(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> Controls:

@@ -10,14 +10,14 @@ sequence of its own. What cannot be verified is refused, with row, turn, reason 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from heedlm.errors import HeedError, Problem
-from heedlm.messages import JSON, Example, Message, Segment
+from heedlm.messages import JSON, Example, Message, Request, Segment
 from heedlm.templates.controls import Controls, sanitize_with
 from heedlm.templates.probe import Habits, habits, stop_texts
-from heedlm.templates.render import ChatTemplate, render, template_controls
+from heedlm.templates.render import ChatTemplate, render_request, template_controls
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,8 +33,11 @@ SWITCHES: tuple[Mapping[str, JSON], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A taught turn. text: prompt and answer up to its terminator.   prompt: length of the prompt part.   rest: what
-    the template writes behind the terminator."""
+    """A taught turn.
+
+    text: prompt, of `prompt` characters, and answer up to its terminator.   rest: what the template writes behind that.
+    closed: whether the template itself wrote the terminator.
+    """
 
     index: int
     weight: float
@@ -116,7 +119,7 @@ def _turn(
     closed = bool(stop)
     answer = answer[:stop] if closed else answer.removesuffix(around.tail) + closers[-1]
     controls = template_controls(template, tokenizer)
-    lost = _lost(controls, message, answer)
+    lost = _lost(controls, around, message, answer)
     if lost:
         raise _refusal(
             example,
@@ -132,33 +135,15 @@ def _turn(
 
 
 def _pair(
-    template: ChatTemplate,
-    tokenizer: PreTrainedTokenizerBase,
-    example: Example,
-    index: int,
-    template_kwargs: Mapping[str, JSON],
+    template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, example: Example, index: int, kwargs: Mapping[str, JSON]
 ) -> tuple[str, str]:
     """The text a server would send for turn `index`, and the text with the answer."""
+    asked = Request(example.messages[:index], tools=example.tools, template_kwargs=kwargs)
+    told = replace(asked, messages=example.messages[: index + 1])
     try:
-        prompt = render(
-            template,
-            tokenizer,
-            example.messages[:index],
-            tools=example.tools,
-            template_kwargs=template_kwargs,
-            add_generation_prompt=True,
-        )
-        whole = render(
-            template,
-            tokenizer,
-            example.messages[: index + 1],
-            tools=example.tools,
-            template_kwargs=template_kwargs,
-            add_generation_prompt=False,
-        )
+        return render_request(template, tokenizer, asked), render_request(template, tokenizer, told, answered=True)
     except HeedError as error:
         raise HeedError.of([Problem(p.what, _place(example, index), p.mend) for p in error.problems]) from error
-    return prompt, whole
 
 
 def _place(example: Example, index: int) -> str:
@@ -189,11 +174,12 @@ def _switch(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, example:
     return "Choose another template with templates.chat."
 
 
-def _lost(controls: Controls, message: Message, answer: str) -> str:
+def _lost(controls: Controls, around: Habits, message: Message, answer: str) -> str:
     """The part of the message that the rendered answer lacks; "" when all is there. Trimmed ends count as there."""
     if sanitize_with(controls, message.content).text.strip() not in answer:
         return "text"
-    if message.reasoning and sanitize_with(controls, message.reasoning).text.strip() not in answer:
+    thought = sanitize_with(controls, message.reasoning or "").text.strip()
+    if message.reasoning and (around.thought is None or thought not in answer):
         return "reasoning"
     if any(sanitize_with(controls, call.name).text not in answer for call in message.tool_calls):
         return "tool call"

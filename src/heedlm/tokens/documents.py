@@ -18,7 +18,9 @@ def read_documents(path: str | Path) -> Iterator[str]:
     """The `text` field of every line of a JSONL file. Raises HeedError at the first line that has none."""
     file = Path(path)
     if not file.is_file():
-        raise HeedError("There is no file of documents here.", str(file), "name a JSONL file whose lines hold a `text` field")
+        raise HeedError(
+            "There is no file of documents here.", str(file), "name a JSONL file whose lines hold a `text` field"
+        )
     with file.open(encoding="utf8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -28,7 +30,9 @@ def read_documents(path: str | Path) -> Iterator[str]:
             except (json.JSONDecodeError, KeyError, TypeError):
                 text = None
             if not isinstance(text, str):
-                raise HeedError("This line holds no document.", f"{file}:{number}", 'write {"text": "..."} on each line')
+                raise HeedError(
+                    "This line holds no document.", f"{file}:{number}", 'write {"text": "..."} on each line'
+                )
             yield text
 
 
@@ -41,7 +45,9 @@ def encode_documents(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], c
     end = tokenizer.eos_token_id
     assert end is not None, "a tokenizer without an end-of-text token cannot mark where documents end"
     out: list[Encoded] = []
-    for ids in tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []:
+    for ids in (
+        tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+    ):
         whole = (end, *ids, end)
         pieces = [tuple(whole[at : at + context]) for at in range(0, len(whole), context)]
         out += [Encoded(piece, (1.0,) * len(piece)) for piece in pieces if len(piece) > 1]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Encoded, Example, Request, Segment
-from heedlm.templates.chat import ChatTemplate, plain, render, segments
+from heedlm.templates.chat import ChatTemplate, plain, segments
 from heedlm.templates.controls import SEAM
+from heedlm.templates.render import render_request
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,8 +32,7 @@ class Prompt(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """A part of a sequence that no token may straddle. opens: it begins an answer, so what stands before it is a
-    prompt."""
+    """A part of a sequence, which no token may straddle. opens: it begins an answer; what stands before is a prompt."""
 
     text: str
     weight: float
@@ -84,11 +84,9 @@ def _blank_breaker(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, segments: Sequence[Segment]) -> Encoded:
-    """Ids and weights of one sequence. The prompt of its last learned run has exactly the ids that a server would
-    make of it.
+    """Ids and weights of one sequence; the prompt of its first answer has exactly the ids that a server makes of it.
 
-    With several learned runs, use `encode_example`, which splits a conversation whose earlier prompts are not exact
-    as well.
+    With several answers use `encode_example`, which splits a conversation whose later prompts are not exact as well.
     """
     stretches = stretches_of(segments)
     return _exact(tokenizer, [stretches])[0] or _apart(tokenizer, stretches)
@@ -103,32 +101,15 @@ def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, template: ChatTemplate, requests: Sequence[Request]
 ) -> list[Prompt]:
     """`encode_prompt` for many requests with one call to the tokenizer."""
-    texts = [
-        request.text
-        if request.text is not None
-        else render(
-            template,
-            tokenizer,
-            request.messages,
-            tools=request.tools,
-            template_kwargs=request.template_kwargs,
-            add_generation_prompt=True,
-        )
-        for request in requests
-    ]
-    rendered = [text for text, request in zip(texts, requests, strict=True) if request.text is None]
-    from_messages = iter(ids_of(tokenizer, rendered))
+    texts = ["" if one.text is not None else render_request(template, tokenizer, one) for one in requests]
     return [
-        Prompt(plain(text), tuple(next(from_messages)))
-        if request.text is None
-        else Prompt(text, tuple(text_ids(tokenizer, text)))
-        for text, request in zip(texts, requests, strict=True)
+        Prompt(plain(text), tuple(ids)) if one.text is None else Prompt(one.text, tuple(text_ids(tokenizer, one.text)))
+        for one, text, ids in zip(requests, texts, ids_of(tokenizer, texts), strict=True)
     ]
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of plain text as in pretraining: with the BOS that this tokenizer writes, never two, and without a closing
-    eos."""
+    """Ids of plain text as in pretraining: with the BOS that this tokenizer writes, never two, and no closing eos."""
     ids: list[int] = tokenizer(text)["input_ids"]
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if bos is not None and ids[:2] == [bos, bos]:

@@ -72,7 +72,12 @@ def make_rows(
     require(proof)
     flat = [(number, one) for number, group in enumerate(encoded) for one in group]
     return Rows(
-        tuple(kept), tuple(one for _, one in flat), tuple(number for number, _ in flat), proof, tuple(too_long), shortened
+        tuple(kept),
+        tuple(one for _, one in flat),
+        tuple(number for number, _ in flat),
+        proof,
+        tuple(too_long),
+        shortened,
     )
 
 

@@ -39,7 +39,12 @@ def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def save(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, notes: Mapping[str, Any], keep: int = 2
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    position: Position,
+    notes: Mapping[str, Any],
+    keep: int = 2,
 ) -> Path:
     """Write `folder`/step-NNNNNN and remove all but the last `keep`, only after the new one stands. Returns its path."""
     final = folder / f"step-{position.step:06d}"
@@ -126,7 +131,9 @@ def _problem(path: Path) -> str:
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{key}": torch.as_tensor(value).cpu().clone() for i, slots in state.items() for key, value in slots.items()}
+    return {
+        f"{i}.{key}": torch.as_tensor(value).cpu().clone() for i, slots in state.items() for key, value in slots.items()
+    }
 
 
 def _load_optimizer_state(optimizer: torch.optim.Optimizer, flat: Mapping[str, torch.Tensor]) -> None:

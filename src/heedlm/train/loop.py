@@ -85,7 +85,9 @@ def fit(
         clock = time.perf_counter()
         for batch in loader.batches(position.epoch, position.step_in_epoch):
             ended = position.step_in_epoch + 1 >= last
-            position = replace(position, step_in_epoch=position.step_in_epoch + 1, tokens=position.tokens + batch.tokens)
+            position = replace(
+                position, step_in_epoch=position.step_in_epoch + 1, tokens=position.tokens + batch.tokens
+            )
             if batch.weight_sum > 0:
                 report = _step(model, forward, batch, optimizer, regime, step_loss, position.step)
                 report = replace(report, seconds=time.perf_counter() - clock, epoch_ended=ended)
@@ -150,7 +152,9 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(model: nn.Module, forward: TargetLogits, loader: Loader, precision: torch.dtype = torch.float32) -> Validation:
+def validate(
+    model: nn.Module, forward: TargetLogits, loader: Loader, precision: torch.dtype = torch.float32
+) -> Validation:
     """Loss over a whole split: sums over tokens in float64, so batch size does not enter (pain 24)."""
     was_training = model.training
     model.eval()

@@ -25,7 +25,12 @@ def default_lr(method: Literal["full", "lora"], num_parameters: int) -> Choice:
     The full-tuning ladder is what public recipes of each size class use (2e-5 at 1B and above); the factor of ten is the
     finding of "LoRA Without Regret" (Thinking Machines, 2025). The first rung was measured here on the built-in model.
     """
-    ladder = ((20e6, 1e-3, "under 20M"), (150e6, 2e-4, "20M to 150M"), (1e9, 5e-5, "150M to 1B"), (math.inf, 2e-5, "1B and more"))
+    ladder = (
+        (20e6, 1e-3, "under 20M"),
+        (150e6, 2e-4, "20M to 150M"),
+        (1e9, 5e-5, "150M to 1B"),
+        (math.inf, 2e-5, "1B and more"),
+    )
     lr, size = next((lr, size) for limit, lr, size in ladder if num_parameters < limit)
     if method == "lora":
         lr = min(10 * lr, 2e-3)
@@ -61,4 +66,6 @@ def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     matrices = [p for p in trainable if p.ndim >= 2]
     others = [p for p in trainable if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95), fused=trainable[0].device.type != "mps")
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95), fused=trainable[0].device.type != "mps"
+    )

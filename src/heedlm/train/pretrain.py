@@ -78,7 +78,9 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     return PretrainReport(run.model, outcome, num_parameters)
 
 
-def _tokenizer(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observer: Observer) -> PreTrainedTokenizerBase:
+def _tokenizer(
+    recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observer: Observer
+) -> PreTrainedTokenizerBase:
     folder = run.root / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
         observer.say(f"training a tokenizer of {recipe.shape.vocab_size:,} tokens")

@@ -87,18 +87,22 @@ def train(recipe: Recipe, run: Run, observer: Observer, answer: Answer | None = 
     run.note(train=environment())
     torch.manual_seed(recipe.seed)  # adapter initialisation and dropout take no generator; this is the stage's edge
     parameters = sum(p.numel() for p in model.parameters())
-    dtype = stored_dtype(recipe.model.path)
+    dtype = stored_dtype(recipe.model.path, trust_remote_code=recipe.model.trust_remote_code)
     packing = choose_packing(model)
     if recipe.model.method == "lora":
         model = adapters.add_adapter(model, recipe.model.lora)
     plan = _plan(recipe, material, model, parameters, packing, device, observer)
     val = material.val
-    validation = Loader(val.sequences, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed) if val else None
+    validation = (
+        Loader(val.sequences, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed) if val else None
+    )
     plain_attention = str(model.config._attn_implementation)
 
     def panel(position: Position, result: Validation | None) -> None:
         if result:
-            observer.say(f"step {position.step:,}: validation loss {result.loss:.4f}, token accuracy {result.accuracy:.1%}")
+            observer.say(
+                f"step {position.step:,}: validation loss {result.loss:.4f}, token accuracy {result.accuracy:.1%}"
+            )
         if answer is None:
             return
         chosen = _panel(material, recipe.train.panel)
@@ -106,7 +110,9 @@ def train(recipe: Recipe, run: Run, observer: Observer, answer: Answer | None = 
             replies = answer(model, tokenizer, template, [example for _, example in chosen])
         for (split, example), reply in zip(chosen, replies, strict=True):
             target = example.messages[-1].content
-            append_jsonl(run.panel, {"step": position.step, "split": split, "id": example.id, "reply": reply, "target": target})
+            append_jsonl(
+                run.panel, {"step": position.step, "split": split, "id": example.id, "reply": reply, "target": target}
+            )
 
     outcome = run_fit(run, model, plan, recipe.train, observer, validation=validation, on_evaluate=panel)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -126,7 +132,9 @@ def train(recipe: Recipe, run: Run, observer: Observer, answer: Answer | None = 
     }
     stops = stop_ids(template, tokenizer)
     save_result(model, tokenizer, run.model, dtype=dtype, chat_template=template.source, stop_ids=stops, facts=facts)
-    run.note(train_result={key: str(value) if isinstance(value, Path) else value for key, value in asdict(report).items()})
+    run.note(
+        train_result={key: str(value) if isinstance(value, Path) else value for key, value in asdict(report).items()}
+    )
     shutil.rmtree(run.checkpoints, ignore_errors=True)  # the verified result stands; nothing is left to resume
     return report
 
@@ -138,17 +146,26 @@ def _template(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, observer: Obse
     if template.note:
         observer.say(template.note)
     if template.grade == "soft":
-        observer.say(f"{template.name} marks roles with ordinary text: a user who types those marks can imitate a turn (soft format)")
+        observer.say(
+            f"{template.name} marks roles with ordinary text: a user who types those marks can imitate a turn (soft format)"
+        )
     return template
 
 
 def _material(
-    recipe: Recipe, run: Run, tokenizer: PreTrainedTokenizerBase, template: ChatTemplate, context: int | None, observer: Observer
+    recipe: Recipe,
+    run: Run,
+    tokenizer: PreTrainedTokenizerBase,
+    template: ChatTemplate,
+    context: int | None,
+    observer: Observer,
 ) -> _Material:
     limit = recipe.tokens.max_tokens or context or DEFAULT_MAX_TOKENS
     if context is not None and limit > context:
         raise HeedError(
-            f"tokens.max_tokens is {limit:,}, the model sees {context:,} tokens.", "tokens.max_tokens", f"--set tokens.max_tokens={context}"
+            f"tokens.max_tokens is {limit:,}, the model sees {context:,} tokens.",
+            "tokens.max_tokens",
+            f"--set tokens.max_tokens={context}",
         )
 
     def rows(name: str) -> Rows | None:
@@ -175,9 +192,17 @@ def _material(
     train_rows = rows("train")
     if train_rows is None or not train_rows.sequences:
         where = train_rows.dropped[0].where if train_rows and train_rows.dropped else str(run.data / "train.jsonl")
-        raise HeedError("There is nothing to learn from: no training row is left.", where, f"raise tokens.max_tokens (now {limit:,})")
+        raise HeedError(
+            "There is nothing to learn from: no training row is left.",
+            where,
+            f"raise tokens.max_tokens (now {limit:,})",
+        )
     if train_rows.proof.learned_tokens == 0:
-        raise HeedError("No token of the training rows is learned.", str(run.data / "train.jsonl"), "give an assistant turn a weight above 0")
+        raise HeedError(
+            "No token of the training rows is learned.",
+            str(run.data / "train.jsonl"),
+            "give an assistant turn a weight above 0",
+        )
     test = run.data / "test.jsonl"
     replay = _replay(recipe, train_rows, tokenizer, limit, observer)
     return _Material(train_rows, rows("val"), tuple(read_split(test)) if test.is_file() else (), replay)
@@ -206,17 +231,32 @@ def _replay(
 
 
 def _plan(
-    recipe: Recipe, material: _Material, model: PreTrainedModel, parameters: int, packing: Any, device: torch.device, observer: Observer
+    recipe: Recipe,
+    material: _Material,
+    model: PreTrainedModel,
+    parameters: int,
+    packing: Any,
+    device: torch.device,
+    observer: Observer,
 ) -> Plan:
     precision, why = pick_precision(recipe.train.precision, device)
     loader = Loader(
-        (*material.train.sequences, *material.replay), recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed
+        (*material.train.sequences, *material.replay),
+        recipe.train.tokens_per_step,
+        recipe.train.micro_tokens,
+        recipe.seed,
     )
     num_steps = count_steps(lambda epoch: loader, recipe.train.epochs, recipe.train.max_steps)
-    lr, reason = default_lr(recipe.model.method, parameters) if recipe.train.lr is None else (recipe.train.lr, "as asked")
+    lr, reason = (
+        default_lr(recipe.model.method, parameters) if recipe.train.lr is None else (recipe.train.lr, "as asked")
+    )
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    observer.say(f"{parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable ({recipe.model.method}); {why}; {packing.reason}")
-    observer.say(f"{num_steps:,} steps of about {recipe.train.tokens_per_step:,} tokens; learning rate {lr:.1e} ({reason})")
+    observer.say(
+        f"{parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable ({recipe.model.method}); {why}; {packing.reason}"
+    )
+    observer.say(
+        f"{num_steps:,} steps of about {recipe.train.tokens_per_step:,} tokens; learning rate {lr:.1e} ({reason})"
+    )
     return Plan(lambda epoch: loader, num_steps, lr, packing, precision)
 
 

@@ -106,7 +106,12 @@ def run_fit(
     """
     optimizer = adamw(model, config.weight_decay)
     forward = target_logits(model, plan.packing)
-    regime = Regime(plan.num_steps, lr_schedule(plan.lr, plan.num_steps, config.warmup, config.schedule), config.clip_norm, plan.precision)
+    regime = Regime(
+        plan.num_steps,
+        lr_schedule(plan.lr, plan.num_steps, config.warmup, config.schedule),
+        config.clip_norm,
+        plan.precision,
+    )
     restored = checkpoint.restore(run.checkpoints, model, optimizer, observer.say)
     start = restored.position if restored else Position()
     notes: dict[str, Any] = dict(restored.notes) if restored else {"best_loss": None, "best_step": 0}
@@ -157,7 +162,9 @@ def run_fit(
     if best is not None and notes["best_step"] != end.step:
         observer.say(f"keeping the weights of step {notes['best_step']:,}: validation loss {notes['best_loss']:.4f}")
         checkpoint.put(model, best)
-    return Outcome(end, notes["best_loss"], notes["best_step"], last, time.perf_counter() - clock, tokens / max(seconds, 1e-9))
+    return Outcome(
+        end, notes["best_loss"], notes["best_step"], last, time.perf_counter() - clock, tokens / max(seconds, 1e-9)
+    )
 
 
 class _Stop:

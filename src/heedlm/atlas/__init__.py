@@ -1,0 +1,1 @@
+"""The built-in world: a seed becomes a small world of facts, papers and questions."""

@@ -1,0 +1,316 @@
+"""Every configuration field has an observable effect or does not exist.
+
+One small run is observed whole (what was prepared, learned, logged, saved, said); each field is changed alone and must
+change what its row of the table names.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from pydantic import BaseModel
+from safetensors.torch import load_file
+
+from heedlm import api
+from heedlm.config import PretrainRecipe, Recipe, load_recipe
+from heedlm.errors import HeedError
+from heedlm.train.stage import Observer
+from tests.families import checkpoint
+
+
+class Change(NamedTuple):
+    """value: of the field, over the base settings.   seen: keys of the observation that must differ.   also: set on both sides."""
+
+    value: Any
+    seen: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+
+CHANGES: dict[str, Change] = {
+    "seed": Change(5, ("order",)),
+    "data.sources": Change("other.jsonl", ("splits",)),
+    "data.sources.path": Change([{"path": "other.jsonl"}], ("splits",)),
+    "data.sources.mapping": Change(
+        [{"path": "odd.jsonl", "mapping": {"instruction": "ask", "output": "say"}}],
+        ("error",),
+        ("data.sources=[odd.jsonl]",),
+    ),
+    "data.val": Change(0.5, ("splits",)),
+    "data.test": Change(0.5, ("splits",)),
+    "data.max_bad": Change(0.001, ("error",)),
+    "data.replay": Change(["replay.jsonl"], ("replay_tokens", "first_loss")),
+    "data.replay_share": Change(0.6, ("replay_tokens",), ("data.replay=[replay.jsonl]",)),
+    "templates.chat": Change("alpaca", ("template", "first_loss")),
+    "templates.kwargs": Change({"greeting": "Hi"}, ("chat_template", "first_loss"), ("templates.chat=greeting.jinja",)),
+    "templates.learn_reasoning": Change(False, ("learned_tokens",)),
+    "tokens.max_tokens": Change(70, ("rows",)),
+    "tokens.overflow": Change("oldest_turns", ("rows",), ("tokens.max_tokens=70",)),
+    "model.path": Change("other-model", ("first_loss",)),
+    "model.method": Change("lora", ("trainable",)),
+    "model.lora.rank": Change(2, ("trainable",), ("model.method=lora",)),
+    "model.lora.alpha": Change(500, ("last_loss",), ("model.method=lora",)),
+    "model.lora.dropout": Change(0.9, ("last_loss",), ("model.method=lora",)),
+    "model.lora.targets": Change(["q_proj"], ("trainable",), ("model.method=lora",)),
+    "model.trust_remote_code": Change(True, ("error",), ("model.path=custom-model",)),
+    "train.lr": Change(1e-5, ("rates",)),
+    "train.epochs": Change(1, ("steps",)),
+    "train.max_steps": Change(1, ("steps",)),
+    "train.tokens_per_step": Change(120, ("steps",)),
+    "train.micro_tokens": Change(64, ("micro_batches",)),
+    "train.schedule": Change("constant", ("rates",)),
+    "train.warmup": Change(0.9, ("rates",)),
+    "train.weight_decay": Change(0.9, ("weights",)),
+    "train.clip_norm": Change(1e-4, ("weights",)),
+    "train.precision": Change("bf16", ("first_loss",)),
+    "train.device": Change("cuda" if not torch.cuda.is_available() else "meta", ("error",)),
+    "train.eval_every": Change(1, ("evaluations",)),
+    "train.checkpoint_every": Change(1, ("saved",)),
+    "train.panel": Change(0, ("panel",)),
+    "eval.items": Change(1, ("items",)),
+    "eval.max_tokens": Change(2, ("longest_reply",)),
+    "eval.batch_size": Change(1, ("asked_at_once",)),
+}
+BASE = (
+    "train.epochs=2",
+    "train.tokens_per_step=240",
+    "train.micro_tokens=240",
+    "train.precision=fp32",
+    "train.panel=1",
+    "train.device=cpu",
+    "data.val=0.2",
+    "data.test=0.2",
+    "data.max_bad=0.5",
+    "eval.max_tokens=12",
+)
+
+
+def fields_of(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all leaf fields, those of list items included."""
+    names = []
+    for name, field in kind.model_fields.items():
+        inner = [
+            t
+            for t in (field.annotation, *getattr(field.annotation, "__args__", ()))
+            if isinstance(t, type) and issubclass(t, BaseModel)
+        ]
+        if not inner or getattr(field.annotation, "__args__", ()):
+            names.append(prefix + name)
+        if inner:
+            names += fields_of(inner[0], f"{prefix}{name}.")
+    return names
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    checkpoint(folder / "model")
+    checkpoint(folder / "other-model", "qwen3")
+    custom_checkpoint(folder / "custom-model")
+    rows = [
+        {"messages": [{"role": "user", "content": f"Say {n}."}, {"role": "assistant", "content": f"It is {n}."}]}
+        for n in range(24)
+    ]
+    long = [
+        turn
+        for n in range(6)
+        for turn in ({"role": "user", "content": f"And {n} now?"}, {"role": "assistant", "content": f"Now {n}."})
+    ]
+    thinking = {"role": "assistant", "content": "Seven.", "reasoning_content": "Six and one."}
+    rows += [{"messages": long[2 * start :]} for start in range(4)]
+    rows += [{"messages": [{"role": "user", "content": f"{n}: 6+1?"}, thinking]} for n in range(4)]
+    lines = [json.dumps(row) for row in rows]
+    (folder / "rows.jsonl").write_text("\n".join([*lines, "{broken"]) + "\n")
+    (folder / "other.jsonl").write_text("\n".join(lines[:9]) + "\n")
+    (folder / "odd.jsonl").write_text(
+        "".join(json.dumps({"ask": f"Say {n}.", "say": f"{n}!"}) + "\n" for n in range(12))
+    )
+    (folder / "replay.jsonl").write_text(
+        "".join(json.dumps({"text": f"Once there were {n} ships at sea."}) + "\n" for n in range(300))
+    )
+    (folder / "greeting.jinja").write_text(
+        "{% for m in messages %}{{ greeting | default('') }}{{ m.role }}: {{ m.content }}"
+        "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}{{ greeting | default('') }}assistant: {% endif %}"
+    )
+    return folder
+
+
+def custom_checkpoint(folder: Path) -> None:
+    """A checkpoint whose code travels with it: never run unless asked for by name."""
+    checkpoint(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "ours", "auto_map": {"AutoConfig": "ours.OursConfig", "AutoModelForCausalLM": "ours.Ours"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "ours.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n\n\n"
+        "class OursConfig(LlamaConfig):\n    model_type = 'ours'\n\n\n"
+        "class Ours(LlamaForCausalLM):\n    config_class = OursConfig\n"
+    )
+
+
+def observe(
+    folder: Path, run: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch, evaluate: bool
+) -> dict[str, Any]:
+    """One run, seen from outside."""
+    from heedlm.generate.chat import LocalChat
+    from heedlm.train import checkpoint as store
+    from heedlm.train import loop
+
+    saved: list[int] = []
+    micro: list[int] = []
+    asked: list[int] = []
+    save, step, reply = store.save, loop._step, LocalChat.reply
+    monkeypatch.setattr(store, "save", lambda *a, **k: (saved.append(a[3].step), save(*a, **k))[1])
+    monkeypatch.setattr(loop, "_step", lambda *a, **k: (micro.append(len(a[2].micro_batches)), step(*a, **k))[1])
+    monkeypatch.setattr(
+        LocalChat,
+        "reply",
+        lambda self, requests, *a, **k: (asked.append(len(requests)), reply(self, requests, *a, **k))[1],
+    )
+    monkeypatch.chdir(folder)
+    seen: dict[str, Any] = {"error": None}
+    try:
+        recipe = api.make_recipe(model="model", data="rows.jsonl", settings=[*BASE, *settings])
+        report = api.train(run=run, recipe=recipe, observer=Observer(lambda line: None, lambda *a: None))
+        if evaluate:
+            asked.clear()
+            done = api.evaluate(run=run, settings=[s for s in settings if s.startswith("eval.")])
+            seen |= {
+                "items": sum(task.n for task in done.report.tasks),
+                "asked_at_once": max(asked),
+                "longest_reply": max(len(a.text) for case in done.report.cases for a in case.answers.values()),
+            }
+    except HeedError as error:
+        return {"error": str(error)}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "train"]
+    panel = run / "panel.jsonl"
+    return seen | {
+        "splits": {p.name: len(p.read_text().splitlines()) for p in sorted((run / "data").glob("*.jsonl"))},
+        "order": [line["tokens"] for line in steps],
+        "rates": [line["lr"] for line in steps],
+        "steps": len(steps),
+        "first_loss": steps[0]["loss"],
+        "last_loss": steps[-1]["loss"],
+        "evaluations": sum(line["kind"] == "validation" for line in lines),
+        "panel": len(panel.read_text().splitlines()) if panel.is_file() else 0,
+        "template": report.template,
+        "chat_template": (run / "model" / "chat_template.jinja").read_text(),
+        "trainable": report.trainable_parameters,
+        "learned_tokens": report.learned_tokens,
+        "replay_tokens": report.replay_tokens,
+        "rows": report.rows,
+        "saved": saved,
+        "micro_batches": micro,
+        "weights": float(load_file(run / "model" / "model.safetensors")["model.norm.weight"].float().sum())
+        + float(
+            load_file(run / "model" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].double().abs().sum()
+        ),
+    }
+
+
+def test_every_field_is_in_the_table() -> None:
+    assert sorted(fields_of(Recipe)) == sorted(CHANGES)
+
+
+@pytest.fixture(scope="module")
+def baselines() -> dict[tuple[str, ...], dict[str, Any]]:
+    return {}
+
+
+@pytest.mark.parametrize("field", sorted(CHANGES))
+def test_changing_a_field_changes_what_it_says(
+    field: str,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    baselines: dict[tuple[str, ...], dict[str, Any]],
+) -> None:
+    change = CHANGES[field]
+    evaluates = field.startswith("eval.")
+    key = (*change.also, str(evaluates))
+    if key not in baselines:
+        with monkeypatch.context() as patch:
+            baselines[key] = observe(world, tmp_path / "before", list(change.also), patch, evaluates)
+    before = baselines[key]
+    target = "data.sources" if field.startswith("data.sources.") else field
+    value = "null" if change.value is None else json.dumps(change.value)
+    with monkeypatch.context() as patch:
+        after = observe(world, tmp_path / "after", [*change.also, f"{target}={value}"], patch, evaluates)
+    for name in change.seen:
+        assert before.get(name) != after.get(name), f"{field} changed, {name} did not: {before.get(name)}"
+
+
+PRETRAIN = {
+    "seed": 7,
+    "corpus.source": "texts.jsonl",
+    "corpus.documents": 5,
+    "shape.vocab_size": 280,
+    "shape.context": 32,
+    "shape.hidden": 16,
+    "shape.layers": 2,
+    "shape.heads": 4,
+    "shape.kv_heads": 1,
+    "shape.intermediate": 24,
+    "train.max_steps": 2,
+    "train.lr": 1e-4,
+}
+SHAPE = (
+    "shape.vocab_size=300",
+    "shape.context=64",
+    "shape.hidden=32",
+    "shape.layers=1",
+    "shape.heads=2",
+    "shape.kv_heads=2",
+    "shape.intermediate=48",
+)
+SMALL = (
+    *SHAPE,
+    "corpus.documents=12",
+    "train.max_steps=3",
+    "train.tokens_per_step=512",
+    "train.micro_tokens=512",
+    "train.precision=fp32",
+)
+
+
+def test_every_field_of_pretraining_is_covered_here_or_above() -> None:
+    shared = {name for name in CHANGES if name.startswith("train.")}
+    assert set(fields_of(PretrainRecipe)) - shared <= set(PRETRAIN)
+
+
+def pretrained(folder: Path, run: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(api, "TOKENIZER_DOCUMENTS", 60)
+    monkeypatch.setattr(api, "VALIDATION_DOCUMENTS", 4)
+    recipe = load_recipe(PretrainRecipe, None, [*SMALL, *settings])
+    report = api.pretrain(recipe=recipe, run=run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    config = json.loads((run / "model" / "config.json").read_text())
+    return {
+        "losses": [line.get("loss") for line in lines],
+        "tokens": [line.get("tokens") for line in lines],
+        "epochs": [line.get("epoch") for line in lines],
+        "rates": [line.get("lr") for line in lines],
+        "config": {k: config[k] for k in config if k != "transformers_version"},
+        "parameters": report.num_parameters,
+    }
+
+
+@pytest.mark.parametrize("field", sorted(PRETRAIN))
+def test_changing_a_field_of_pretraining_changes_the_run(
+    field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, baselines: dict[tuple[str, ...], dict[str, Any]]
+) -> None:
+    (tmp_path / "texts.jsonl").write_text(
+        "".join(json.dumps({"text": f"The {n} bells of the town rang."}) + "\n" for n in range(40))
+    )
+    key = ("pretrain",)
+    if key not in baselines:
+        with monkeypatch.context() as patch:
+            baselines[key] = pretrained(tmp_path, tmp_path / "before", [], patch)
+    with monkeypatch.context() as patch:
+        after = pretrained(tmp_path, tmp_path / "after", [f"{field}={json.dumps(PRETRAIN[field])}"], patch)
+    assert after != baselines[key]
