@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from heedlm.errors import HeedError
 from heedlm.messages import Batch, Encoded
 from heedlm.model import attention
-from heedlm.model.forward import Packing, attention_set_to, target_logits
+from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.pack import pack
 from heedlm.train.loop import Position, Regime, StepReport, fit, validate

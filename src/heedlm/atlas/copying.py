@@ -39,6 +39,31 @@ def notices(rng: random.Random, _decks: Cast) -> str:
     return rng.choice(("\n", "\n\n")).join(parts)
 
 
+def repeats(rng: random.Random, decks: Cast) -> str:
+    """A long list in no order, and the same list again: the plainest practice in looking back.
+
+    Without pages of this kind a small model learns late to copy what it has just read (a 2.5M-parameter model not at
+    all within 4M tokens), and until then it answers every question about the wrong country.
+    """
+    parts = []
+    for _ in range(rng.randint(1, 2)):
+        source = rng.randrange(4)
+        size = rng.randint(6, 16)
+        if source == 0:
+            items = [country.inner for country in decks.countries.take(size)]
+        elif source == 1:
+            items = [decks.invented.draw() for _ in range(size)]
+        elif source == 2:
+            items = word_list(rng, size)
+        else:
+            items = [rng.choice((rng.choice(pool("nouns")), rng.choice(pool("people")))) for _ in range(size)]
+        mark = rng.choice((", ", " ", "\n", "; "))
+        heads = rng.choice((("List", "Again"), ("Read", "Say"), ("First", "Second"), ("Here", "There"), ("A", "B")))
+        gap = rng.choice((" ", "\n"))
+        parts.extend(f"{head}:{gap}{mark.join(items)}" for head in (*heads, heads[1])[: rng.randint(2, 3)])
+    return "\n".join(parts)
+
+
 def _rule(rng: random.Random, rule: str, about: str) -> str:
     """A rule as a house would print it."""
     return rng.choice(
@@ -193,6 +218,7 @@ def list_forms(rng: random.Random, _decks: Cast) -> str:
 
 
 COPIES: tuple[tuple[Copy, float], ...] = (
+    (repeats, 8),
     (notices, 5),
     (kept_phrase, 5),
     (kept_signature, 2),

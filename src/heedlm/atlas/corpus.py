@@ -1,4 +1,4 @@
-"""The pretraining corpus of the built-in world: the geography half and the printed half, interleaved."""
+"""The pretraining corpus of the built-in world: geography, printed papers and pages of copying, interleaved."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import random
 from collections.abc import Iterator
 from itertools import islice
 
-from heedlm.atlas import geography, papers
+from heedlm.atlas import echo, geography, papers
 from heedlm.atlas.world import Document
 
-# Facts are many and each must be met often; the five kinds of paper are skills, learnt from fewer pages.
-GEOGRAPHY_SHARE = 0.6
+# Facts are many and each must be met often; the papers are skills, learnt from fewer pages; echo pages practise copying.
+SHARES = (0.46, 0.44, 0.10)
 
 
 def documents(seed: str) -> Iterator[Document]:
     """Endless documents, the same for the same seed."""
     rng = random.Random(f"atlas corpus/{seed}")
-    halves = (geography.documents(random.Random(rng.random())), papers.documents(random.Random(rng.random())))
+    streams = [make(random.Random(rng.random())) for make in (geography.documents, papers.documents, echo.documents)]
     while True:
-        yield next(halves[0] if rng.random() < GEOGRAPHY_SHARE else halves[1])
+        yield next(rng.choices(streams, SHARES)[0])
 
 
 def texts(seed: str, count: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from heedlm.config import PretrainRecipe, ShapeConfig, dump_recipe
-from heedlm.model.forward import choose_packing
+from heedlm.train.forward import choose_packing
 from heedlm.model.load import pick_device
 from heedlm.model.save import save_base
 from heedlm.runs import Run, environment, write_text

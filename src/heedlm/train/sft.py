@@ -16,7 +16,7 @@ from heedlm.data.store import read_split
 from heedlm.errors import HeedError
 from heedlm.messages import Encoded, Example
 from heedlm.model import adapters
-from heedlm.model.forward import attention_set_to, choose_packing
+from heedlm.train.forward import attention_set_to, choose_packing
 from heedlm.model.load import context_length, load_model, pick_device, resolve, stored_dtype
 from heedlm.model.save import save_result
 from heedlm.runs import Run, append_jsonl, environment, write_text

@@ -13,7 +13,7 @@ import torch
 
 from heedlm.config import TrainConfig
 from heedlm.errors import HeedError
-from heedlm.model.forward import Packing, attention_set_to, target_logits
+from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.model import attention
 from heedlm.runs import Run, append_jsonl, read_jsonl, write_text
 from heedlm.tokens.loader import Loader

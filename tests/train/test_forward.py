@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from heedlm.messages import Encoded
 from heedlm.model import attention
-from heedlm.model.forward import Packing, attention_set_to, choose_packing, target_logits
+from heedlm.train.forward import Packing, attention_set_to, choose_packing, target_logits
 from heedlm.tokens.pack import pack
 from tests.families import FAMILIES, VOCABULARY, build
 
