@@ -6,23 +6,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from heedlm.config import PretrainRecipe, Recipe, dump_recipe, load_recipe
 from heedlm.errors import HeedError
 from heedlm.runs import Run, environment
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from heedlm.data.prepare import PrepareReport
     from heedlm.eval.stage import Evaluated
     from heedlm.messages import Example
+    from heedlm.templates.chat import ChatTemplate
     from heedlm.train.pretrain import PretrainReport
-    from heedlm.train.sft import TrainReport
+    from heedlm.train.sft import Panel, PanelAnswer, TrainReport
     from heedlm.train.stage import Observer
 
 # Documents on which a tokenizer is trained, and on which pretraining is validated.
 TOKENIZER_DOCUMENTS = 8000
 VALIDATION_DOCUMENTS = 200
+DEFAULT_MAX_TOKENS = 2048  # per sequence, where neither recipe nor model says
+PANEL_TOKENS = 96
 
 Paths: TypeAlias = "str | Path | Sequence[str | Path]"
 
@@ -92,7 +97,99 @@ def train(
         )
     from heedlm.train import sft
 
-    return sft.train(chosen, folder, observer or silent(), _answer)
+    observer = observer or silent()
+    splits = _examples(folder)
+    chat = _tokenise(chosen, folder, splits, observer)
+    return sft.train(chosen, folder, observer, _panel(chat, splits, chosen.train.panel))
+
+
+def _examples(run: Run) -> dict[str, list[Example]]:
+    from heedlm.data.store import read_split
+
+    paths = {name: run.data / f"{name}.jsonl" for name in ("train", "val", "test")}
+    return {name: list(read_split(path)) for name, path in paths.items() if path.is_file()}
+
+
+def _tokenise(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], observer: Observer) -> _Wire:
+    """Render, encode and prove the training and validation rows into the run's token store."""
+    from heedlm.model.load import configured_context, resolve
+    from heedlm.tokens.documents import read_documents
+    from heedlm.tokens.tokenise import Limits, tokenise
+
+    wire = _wire(recipe, splits.get("train", []))
+    for line in wire.notes:
+        observer.say(line)
+    context = configured_context(resolve(recipe.model.path), trust_remote_code=recipe.model.trust_remote_code)
+    limit = recipe.tokens.max_tokens or context or DEFAULT_MAX_TOKENS
+    if context is not None and limit > context:
+        what = f"tokens.max_tokens is {limit:,}, the model sees {context:,} tokens."
+        raise HeedError(what, "tokens.max_tokens", f"--set tokens.max_tokens={context}")
+    tokenise(
+        run.tokens,
+        wire.template,
+        wire.tokenizer,
+        {name: rows for name, rows in splits.items() if name != "test"},
+        [text for path in recipe.data.replay for text in read_documents(path)],
+        Limits(limit, recipe.tokens.overflow, recipe.templates.learn_reasoning, recipe.data.replay_share, recipe.seed),
+        observer.say,
+    )
+    return wire
+
+
+class _Wire(NamedTuple):
+    """A model's tokenizer and the chat template that holds for it, with what must be said about them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: ChatTemplate
+    notes: list[str]
+
+
+def _wire(recipe: Recipe, examples: Sequence[Example]) -> _Wire:
+    from heedlm.model.load import resolve
+    from heedlm.templates.chat import load_template, with_defaults
+    from heedlm.templates.settle import settle
+    from heedlm.templates.system import default_system
+    from heedlm.tokens.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
+    template = load_template(recipe.templates.chat, tokenizer)
+    if recipe.templates.kwargs:
+        template = with_defaults(template, tokenizer, recipe.templates.kwargs)
+    template = settle(template, tokenizer, examples)
+    notes = [template.note] if template.note else []
+    hidden = default_system(template, tokenizer)
+    if hidden:
+        notes.append(f"This template adds a system text of its own where a row has none: {hidden!r}")
+    if template.grade == "soft":
+        notes.append(
+            f"{template.name} marks roles with ordinary text: a user who types those marks can imitate a turn (soft format)."
+        )
+    return _Wire(tokenizer, template, notes)
+
+
+def _panel(wire: _Wire, splits: Mapping[str, list[Example]], count: int) -> Panel | None:
+    """Greedy answers to the first `count` rows of each split: what a server would say, from the model in the making."""
+    from heedlm.train.sft import PanelAnswer
+
+    chosen = [(name, example) for name, examples in splits.items() for example in examples[:count]]
+    if not chosen:
+        return None
+
+    def ask(model: PreTrainedModel) -> list[PanelAnswer]:
+        from heedlm.generate.chat import LocalChat
+        from heedlm.messages import Request, Sampling
+
+        chat = LocalChat(model, wire.tokenizer, wire.template)
+        requests = [
+            Request(messages=e.messages[:-1], tools=e.tools, template_kwargs=e.template_kwargs) for _, e in chosen
+        ]
+        replies = chat.reply(requests, Sampling(max_tokens=PANEL_TOKENS))
+        return [
+            PanelAnswer(name, example.id, example.messages[-2].content, reply.text, example.messages[-1].content)
+            for (name, example), reply in zip(chosen, replies, strict=True)
+        ]
+
+    return ask
 
 
 def evaluate(
@@ -169,21 +266,14 @@ def show(*, data: Paths, model: str | Path, limit: int = 3, settings: Sequence[s
     """What the model will see, learned tokens in colour: a rich renderable."""
     import tempfile
 
-    from heedlm.data.store import read_split
-    from heedlm.model.load import resolve
-    from heedlm.templates.chat import load_template, with_defaults
     from heedlm.tokens import show as room
-    from heedlm.tokens.tokenizer import load_tokenizer
 
     recipe = make_recipe(model=model, data=data, settings=[*settings, "data.val=null", "data.test=null"])
-    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
-    template = load_template(recipe.templates.chat, tokenizer)
-    if recipe.templates.kwargs:
-        template = with_defaults(template, tokenizer, recipe.templates.kwargs)
     with tempfile.TemporaryDirectory() as folder:
         prepare(run=folder, recipe=recipe)
-        examples = list(read_split(Run(Path(folder)).data / "train.jsonl"))
-    return room.show(template, tokenizer, examples, limit, learn_reasoning=recipe.templates.learn_reasoning)
+        examples = _examples(Run(Path(folder))).get("train", [])
+    wire = _wire(recipe, examples)
+    return room.show(wire.template, wire.tokenizer, examples, limit, learn_reasoning=recipe.templates.learn_reasoning)
 
 
 def silent() -> Observer:
@@ -191,16 +281,6 @@ def silent() -> Observer:
     from heedlm.train.stage import Observer
 
     return Observer(lambda line: None, lambda step, of, report: None)
-
-
-def _answer(model: Any, tokenizer: Any, template: Any, examples: Sequence[Example]) -> list[str]:
-    """Greedy replies for the panel: what a server would answer, from the model in the making."""
-    from heedlm.generate.chat import LocalChat
-    from heedlm.messages import Request, Sampling
-
-    chat = LocalChat(model, tokenizer, template)
-    requests = [Request(messages=e.messages[:-1], tools=e.tools, template_kwargs=e.template_kwargs) for e in examples]
-    return [reply.text for reply in chat.reply(requests, Sampling(max_tokens=96))]
 
 
 def _documents(recipe: PretrainRecipe) -> Callable[[str], list[str]]:

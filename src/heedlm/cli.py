@@ -93,7 +93,12 @@ class _Screen:
                 note = f"step {number:,}/{of:,}  loss {report.loss:.3f}  {speed:,.0f} tokens/s"
                 bars.update(task, completed=number, total=of, note=note)
 
-            yield Observer(self.say, step)
+            def panel(number: int, answers: Sequence[Any]) -> None:
+                for answer in answers:
+                    reply, target = (text.replace("\n", " ")[:70] for text in (answer.reply, answer.target))
+                    self.say(f"  {answer.split:<5} {answer.prompt[:50]!r} -> {reply!r} (row: {target!r})")
+
+            yield Observer(self.say, step, panel)
 
 
 @app.command()

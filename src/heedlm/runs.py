@@ -51,6 +51,10 @@ class Run:
         return self.root / "data"
 
     @property
+    def tokens(self) -> Path:
+        return self.root / "tokens"
+
+    @property
     def model(self) -> Path:
         return self.root / "model"
 

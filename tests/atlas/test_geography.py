@@ -74,9 +74,11 @@ def test_facts_are_told_backwards() -> None:
 
 
 def test_exposure_is_even() -> None:
-    text = "\n".join(document.text for document in sample())
+    text = "\n".join(document.text for document in islice(documents(random.Random(1)), 12_000))
     told = sorted(text.count(fact_sentence(country, "capital")) for country in countries())
-    assert told[-1] < 4 * told[0]
+    mean = sum(told) / len(told)
+    assert 0.5 * mean < told[0]
+    assert told[-1] < 1.6 * mean
 
 
 def test_a_quiz_never_answers() -> None:

@@ -45,7 +45,7 @@ def repeats(rng: random.Random, decks: Cast) -> str:
     Without pages of this kind a small model learns late to copy what it has just read (a 2.5M-parameter model not at
     all within 4M tokens), and until then it answers every question about the wrong country.
     """
-    parts = []
+    parts: list[str] = []
     for _ in range(rng.randint(1, 2)):
         source = rng.randrange(4)
         size = rng.randint(6, 16)

@@ -14,7 +14,16 @@ from heedlm.atlas.facts import countries, words
 from heedlm.atlas.names import invented_names
 from heedlm.atlas.world import Document
 
-_HEADS = ("Roll call", "The list", "Stock taking", "Order", "Names on the board", "In the box", "Read aloud", "Inventory")
+_HEADS = (
+    "Roll call",
+    "The list",
+    "Stock taking",
+    "Order",
+    "Names on the board",
+    "In the box",
+    "Read aloud",
+    "Inventory",
+)
 _AGAIN = ("Again", "Once more", "The same again", "Second reading", "Checked", "Repeated", "Copy")
 _BETWEEN = (", ", "\n", "; ", " - ", " / ")
 MIN_ITEMS, MAX_ITEMS = 4, 24

@@ -27,7 +27,7 @@ def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PreTrainedModel:
         task_type="CAUSAL_LM",
     )
     try:
-        return peft.get_peft_model(model, settings)  # type: ignore[no-any-return]
+        return peft.get_peft_model(model, settings)
     except ValueError as error:
         import torch
 

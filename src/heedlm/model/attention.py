@@ -108,7 +108,9 @@ def packed_attention(
     sliding_window counts positions, the current one included, as in Mistral and Gemma.   softcap: Gemma 2's tanh cap.
     s_aux: one attention-sink logit per query head (gpt-oss); takes part in the softmax, gives no value.
     """
-    assert heed_layout is not None and attention_mask is None and query.shape[0] == 1, "packed rows only"
+    assert heed_layout is not None, "packed rows come with their layout"
+    assert attention_mask is None, "packed rows have no mask"
+    assert query.shape[0] == 1, "packed rows are one row"
     if heed_calls is not None:
         heed_calls.calls += 1
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -129,9 +131,8 @@ def _pad(x: torch.Tensor, group: Group) -> torch.Tensor:
     index_copy, whose backward is a plain read: gathering with repeated indices would accumulate in backward, and was slower.
     """
     padded = x.new_zeros(group.num_docs * group.width, *x.shape[1:])
-    return padded.index_copy(0, group.places, x.index_select(0, group.tokens)).unflatten(
-        0, (group.num_docs, group.width)
-    )
+    padded = padded.index_copy(0, group.places, x.index_select(0, group.tokens))
+    return padded.view(group.num_docs, group.width, *x.shape[1:])
 
 
 def _attend(

@@ -10,7 +10,7 @@ import torch
 from heedlm.errors import HeedError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # The base model that ships with the package, under the name a person types.
 SHIPPED = {"atlas": Path(__file__).resolve().parents[1] / "atlas" / "base"}
@@ -62,14 +62,9 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(
             path, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise HeedError(
-            f"The model cannot be loaded: {reason}",
-            path,
-            "name a folder with a causal language model in Hugging Face layout",
-        ) from error
-    return model.to(device)  # type: ignore[no-any-return]
+    except Exception as error:  # a broken file surfaces as any of a dozen types, from KeyError to the Rust side's own
+        raise _unloadable(path, error) from error
+    return model.to(device)
 
 
 def _check_folder(path: str) -> None:
@@ -98,12 +93,33 @@ def _check_folder(path: str) -> None:
 
 def context_length(model: PreTrainedModel) -> int | None:
     """Tokens that the model can see, or None where its config does not say."""
-    config = model.config.get_text_config()
+    return _context(model.config)
+
+
+def configured_context(path: str, *, trust_remote_code: bool = False) -> int | None:
+    """The same, from a checkpoint whose weights are not loaded."""
+    from transformers import AutoConfig
+
+    _check_folder(path)
+    try:
+        return _context(AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code))
+    except Exception as error:
+        raise _unloadable(path, error) from error
+
+
+def _context(config: PreTrainedConfig) -> int | None:
+    text = config.get_text_config()
     for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
-        value: Any = getattr(config, key, None)
+        value: Any = getattr(text, key, None)
         if isinstance(value, int) and value > 0:
             return value
     return None
+
+
+def _unloadable(path: str, error: Exception) -> HeedError:
+    reason = str(error).strip().split("\n")[0]
+    mend = "name a folder with a causal language model in Hugging Face layout"
+    return HeedError(f"The model cannot be loaded: {reason}", path, mend)
 
 
 def stored_dtype(name: str | Path, *, trust_remote_code: bool = False) -> torch.dtype:

@@ -105,7 +105,11 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise HeedError("The data is not tokenised yet.", str(folder), "run `heed train`, which does it first")
     index: dict[str, Any] = json.loads(path.read_text("utf8"))
     if index.get("version") != VERSION:
-        raise HeedError(f"These tokens have version {index.get('version')}, this heed reads {VERSION}.", str(path), "delete the folder")
+        raise HeedError(
+            f"These tokens have version {index.get('version')}, this heed reads {VERSION}.",
+            str(path),
+            "delete the folder",
+        )
     return index
 
 

@@ -65,11 +65,18 @@ def tokenise(
     made = {name: _rows(name, examples, template, tokenizer, limits) for name, examples in splits.items() if examples}
     _require_something(made, limits)
     counts = {name: _counts(rows) for name, rows in made.items()}
-    stored: dict[str, tuple[Sequence[Encoded], Sequence[int]]] = {n: (rows.sequences, rows.row_of) for n, rows in made.items()}
+    stored: dict[str, tuple[Sequence[Encoded], Sequence[int]]] = {
+        n: (rows.sequences, rows.row_of) for n, rows in made.items()
+    }
     if documents and limits.replay_share:
         replay = _replay(documents, tokenizer, counts[TRAIN]["tokens"], limits)
         tokens = sum(len(piece.ids) for piece in replay)
-        counts[REPLAY] = {"rows": len(replay), "sequences": len(replay), "tokens": tokens, "learned_tokens": tokens - len(replay)}
+        counts[REPLAY] = {
+            "rows": len(replay),
+            "sequences": len(replay),
+            "tokens": tokens,
+            "learned_tokens": tokens - len(replay),
+        }
         stored[REPLAY] = (replay, [-1] * len(replay))
     for name, of in counts.items():
         say(_told(name, of))
@@ -109,7 +116,11 @@ def _require_something(made: Mapping[str, Rows], limits: Limits) -> None:
         mend = f"raise tokens.max_tokens (now {limits.max_tokens:,}), or give more rows"
         raise HeedError("There is nothing to learn from: no training row is left.", where, mend)
     if train.proof.learned_tokens == 0:
-        raise HeedError("No token of the training rows is learned.", train.examples[0].source, "give an assistant turn a weight above 0")
+        raise HeedError(
+            "No token of the training rows is learned.",
+            train.examples[0].source,
+            "give an assistant turn a weight above 0",
+        )
 
 
 def _counts(rows: Rows) -> dict[str, int]:
@@ -134,9 +145,7 @@ def _told(name: str, counts: Mapping[str, int]) -> str:
         extra += f"; {counts['shortened']:,} without their oldest turns"
     if counts["control_tokens_typed"]:
         extra += f"; {counts['control_tokens_typed']:,} control tokens typed in messages kept as text"
-    return (
-        f"{name}: {counts['rows']:,} rows, {counts['tokens']:,} tokens, {counts['learned_tokens']:,} learned; every row proved{extra}"
-    )
+    return f"{name}: {counts['rows']:,} rows, {counts['tokens']:,} tokens, {counts['learned_tokens']:,} learned; every row proved{extra}"
 
 
 def _replay(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int, limits: Limits) -> list[Encoded]:

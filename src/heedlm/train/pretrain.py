@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from heedlm.config import PretrainRecipe, ShapeConfig, dump_recipe
-from heedlm.train.forward import choose_packing
 from heedlm.model.load import pick_device
 from heedlm.model.save import save_base
 from heedlm.runs import Run, environment, write_text
 from heedlm.tokens.documents import encode_documents
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.tokenizer import load_tokenizer, train_tokenizer
+from heedlm.train.forward import choose_packing
 from heedlm.train.stage import Observer, Outcome, Plan, check_same_recipe, pick_precision, run_fit
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,11 @@ import torch
 
 from heedlm.config import TrainConfig
 from heedlm.errors import HeedError
-from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.model import attention
 from heedlm.runs import Run, append_jsonl, read_jsonl, write_text
 from heedlm.tokens.loader import Loader
 from heedlm.train import checkpoint
+from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, Validation, fit, validate
 from heedlm.train.optim import adamw, lr_schedule
 
@@ -37,10 +37,11 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Where a stage tells what happens: `say` a line, `step` numbers of a step (step, of, report)."""
+    """Where a stage tells what happens: `say` a line, `step` numbers of a step (step, of, report), `panel` answers."""
 
     say: Say
     step: Callable[[int, int, StepReport], None]
+    panel: Callable[[int, Sequence[Any]], None] = lambda step, answers: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def run_fit(
             if done or due:
                 evaluate(position)
             saves = position.step % config.checkpoint_every == 0 if config.checkpoint_every else report.epoch_ended
-            if saves and not done or stop.asked:
+            if (saves and not done) or stop.asked:
                 checkpoint.save(run.checkpoints, model, optimizer, position, notes)
             if stop.asked and not done:
                 raise Interrupted(position)

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from heedlm.errors import HeedError
+from heedlm.model.load import configured_context, context_length, load_model, pick_device, resolve, stored_dtype
+from tests.families import FAMILIES, checkpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("llama"))
+
+
+def test_weights_arrive_in_fp32_whatever_they_are_stored_in(folder: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    assert stored_dtype(tmp_path) == torch.bfloat16
+    assert {p.dtype for p in load_model(tmp_path).parameters()} == {torch.float32}
+
+
+def test_the_context_is_read_with_and_without_weights(folder: Path) -> None:
+    assert context_length(load_model(folder)) == configured_context(str(folder)) == 128
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_loads_from_its_folder(family: str, tmp_path: Path) -> None:
+    model = load_model(checkpoint(tmp_path, family))
+    assert sum(p.numel() for p in model.parameters()) > 1000
+
+
+def test_a_missing_folder_names_what_can_be_given() -> None:
+    with pytest.raises(HeedError, match="no model folder") as caught:
+        load_model("./nowhere")
+    assert "hub id" in caught.value.problems[0].mend
+
+
+def test_a_folder_without_config_without_weights_or_with_pickles_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HeedError, match=r"config\.json is missing"):
+        load_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(HeedError, match="holds no weights"):
+        load_model(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    with pytest.raises(HeedError, match="pickled"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("config", ["{", '{"model_type": "no-such-model"}', "[]"])
+def test_a_broken_config_is_an_error_with_a_place_not_a_traceback(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(HeedError, match="cannot be loaded") as caught:
+        load_model(tmp_path)
+    assert str(tmp_path) in caught.value.problems[0].where
+
+
+def test_weights_that_are_cut_off_are_an_error(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(HeedError, match="cannot be loaded"):
+        load_model(tmp_path)
+
+
+def test_names_stand_for_folders(folder: Path, tmp_path: Path) -> None:
+    assert resolve(folder) == str(folder)
+    assert resolve("atlas").endswith("base")
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(HeedError, match="no finished model"):
+        resolve(tmp_path)
+    checkpoint(tmp_path / "model")
+    assert resolve(tmp_path) == str(tmp_path / "model")
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(HeedError, match="no device 'cuda'"):
+            pick_device("cuda")
+    with pytest.raises(HeedError, match="no device 'abacus'"):
+        pick_device("abacus")

@@ -1,0 +1,204 @@
+"""What a person gets on the command line: exit codes, messages with a place and a mend, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heedlm import cli
+from tests.families import checkpoint
+
+Heed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(left.value.code or 0), out, " ".join(err.split())
+
+    return call
+
+
+GOOD = [{"instruction": f"Say {n}.", "input": "", "output": f"It is {n}."} for n in range(30)]
+
+
+def rows(folder: Path, *lines: str) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def messages(*turns: tuple[str, object]) -> str:
+    return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]})
+
+
+BAD = {
+    "empty file": ([""], "no rows|empty"),
+    "wrong field": (['{"question_text": "a", "reply_text": "b"}'], "field|recogni|schema|shape"),
+    "broken line": (['{"instruction": "a", "output": '], "JSON"),
+    "unknown role": ([messages(("user", "a"), ("gpt5", "b"))], "gpt5"),
+    "empty answer": ([messages(("user", "a"), ("assistant", ""))], "empty"),
+    "image part": ([messages(("user", [{"type": "image_url", "image_url": {"url": "x"}}]), ("assistant", "b"))], "image"),
+    "only a system turn": ([messages(("system", "a"))], "assistant"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_bad_rows_are_named_with_their_line(case: str, heed: Heed, model: Path, tmp_path: Path) -> None:
+    lines, said = BAD[case]
+    path = rows(tmp_path, *lines)
+    code, _, err = heed("train", "--model", model, "--data", path, "--run", tmp_path / "run")
+    assert code == 2
+    import re
+
+    assert re.search(said, err, re.IGNORECASE), err
+    assert "rows.jsonl" in err
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_a_bad_row_among_good_ones_is_dropped_and_counted(heed: Heed, tmp_path: Path) -> None:
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD), "{broken")
+    code, out, _ = heed("prepare", "--data", path, "--run", tmp_path / "run", "--set", "data.max_bad=0.2")
+    assert code == 0
+    assert "1 dropped" in out
+    dropped = [json.loads(line) for line in (tmp_path / "run" / "data" / "dropped.jsonl").read_text().splitlines()]
+    assert "rows.jsonl:31" in json.dumps(dropped)
+
+
+@pytest.mark.parametrize(
+    "arguments,said",
+    [
+        (("--data", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("--model", "./nowhere"), "no model folder|no such model"),
+        (("--set", "train.lrr=1"), "did you mean 'lr'"),
+        (("--set", "trian.lr=1"), "did you mean 'train'"),
+        (("--set", "train.lr=fast"), "train.lr"),
+        (("--set", "train.epochs=0"), "train.epochs"),
+        (("--set", "nonsense"), "not a setting"),
+        (("--set", "templates.chat=chatlm"), "did you mean 'chatml'"),
+        (("--set", "tokens.max_tokens=4096"), "the model sees 128"),
+        (("--set", "model.method=lora", "--set", "model.lora.targets=[nope]"), "known: "),
+        (("--set", "data.replay=[none.jsonl]"), "none.jsonl"),
+        (("no-such-recipe.yaml",), "no recipe here"),
+    ],
+)
+def test_usage_mistakes_say_what_where_and_how_to_mend(arguments: tuple[str, ...], said: str, heed: Heed, model: Path, tmp_path: Path) -> None:
+    import re
+
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    defaults: list[object] = [] if "--model" in arguments else ["--model", model]
+    defaults += [] if "--data" in arguments else ["--data", path]
+    code, out, err = heed("train", *arguments, *defaults, "--run", tmp_path / "run")
+    assert code == 2
+    assert out == ""
+    assert re.search(said, err), err
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_every_problem_of_a_recipe_is_told_at_once(heed: Heed, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("train: {epoch: 3, lr: -1}\ndata: {sorces: [a]}\n")
+    code, _, err = heed("train", recipe)
+    assert code == 2
+    assert "did you mean 'epochs'" in err
+    assert "did you mean 'sources'" in err
+    assert "train.lr" in err
+    recipe.write_text("train:\n  lr: [1\n")
+    code, _, err = heed("train", recipe)
+    assert code == 2
+    assert "r.yaml:" in err
+
+
+def test_no_model_no_data_no_command(heed: Heed, model: Path, tmp_path: Path) -> None:
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    assert heed("train", "--data", path, "--run", tmp_path / "r")[0] == 2
+    assert heed("train", "--model", model, "--run", tmp_path / "r")[0] == 2
+    assert heed("fly")[0] == 2
+    assert heed("train", "--no-such-option")[0] == 2
+    assert heed("eval", tmp_path)[0] == 2
+    assert heed("chat", tmp_path / "none")[0] == 2
+
+
+def test_a_model_folder_without_a_tokenizer(heed: Heed, model: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (bare / name).write_bytes((model / name).read_bytes())
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    code, _, err = heed("train", "--model", bare, "--data", path, "--run", tmp_path / "run")
+    assert code == 2
+    assert "no tokenizer" in err
+
+
+def test_a_template_that_cannot_be_verified_is_refused(heed: Heed, model: Path, tmp_path: Path) -> None:
+    template = tmp_path / "t.jinja"
+    template.write_text("{% for m in messages %}{{ m.content | upper }}{% endfor %}{% if add_generation_prompt %}>>{% endif %}")
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    code, _, err = heed("train", "--model", model, "--data", path, "--run", tmp_path / "run", "--set", f"templates.chat={template}")
+    assert code == 2
+    assert "mend" in err
+
+
+def test_json_is_one_object_on_standard_output(heed: Heed, model: Path, tmp_path: Path) -> None:
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    run = tmp_path / "run"
+    common = ("--run", run, "--json", "--set", "data.test=0.3")
+    code, out, _ = heed("prepare", "--data", path, *common)
+    assert (code, json.loads(out)["rows_in"]) == (0, 30)
+    code, out, _ = heed("train", "--model", model, "--data", path, *common, "--set", "train.max_steps=1")
+    assert (code, json.loads(out)["steps"]) == (0, 1)
+    code, out, _ = heed("eval", run, "--json", "--set", "eval.max_tokens=4")
+    assert code == 0
+    report = json.loads(out)
+    assert report["version"] == 1
+    assert report == json.loads((run / "report.json").read_text())
+    assert (run / "report.html").read_text().startswith("<!")
+
+
+def test_help_shows_an_example_for_every_verb(heed: Heed) -> None:
+    for command in cli.app.registered_commands:
+        name = command.name or command.callback.__name__  # type: ignore[union-attr]
+        code, out, _ = heed(name, "--help")
+        assert code == 0
+        assert f"heed {name}" in out, name
+
+
+def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    command = [sys.executable, "-m", "heedlm", "train", "--model", str(model), "--data", str(path), "--run", str(tmp_path / "run")]
+    command += ["--set", "train.max_steps=100000", "--set", "train.panel=0", "--set", "train.precision=fp32"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "go on with: heed train" in " ".join(err.split())
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "heedlm", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "train" in done.stdout
