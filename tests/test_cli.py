@@ -55,7 +55,10 @@ BAD = {
     "broken line": (['{"instruction": "a", "output": '], "JSON"),
     "unknown role": ([messages(("user", "a"), ("gpt5", "b"))], "gpt5"),
     "empty answer": ([messages(("user", "a"), ("assistant", ""))], "empty"),
-    "image part": ([messages(("user", [{"type": "image_url", "image_url": {"url": "x"}}]), ("assistant", "b"))], "image"),
+    "image part": (
+        [messages(("user", [{"type": "image_url", "image_url": {"url": "x"}}]), ("assistant", "b"))],
+        "image",
+    ),
     "only a system turn": ([messages(("system", "a"))], "assistant"),
 }
 
@@ -100,7 +103,9 @@ def test_a_bad_row_among_good_ones_is_dropped_and_counted(heed: Heed, tmp_path: 
         (("no-such-recipe.yaml",), "no recipe here"),
     ],
 )
-def test_usage_mistakes_say_what_where_and_how_to_mend(arguments: tuple[str, ...], said: str, heed: Heed, model: Path, tmp_path: Path) -> None:
+def test_usage_mistakes_say_what_where_and_how_to_mend(
+    arguments: tuple[str, ...], said: str, heed: Heed, model: Path, tmp_path: Path
+) -> None:
     import re
 
     path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
@@ -150,9 +155,13 @@ def test_a_model_folder_without_a_tokenizer(heed: Heed, model: Path, tmp_path: P
 
 def test_a_template_that_cannot_be_verified_is_refused(heed: Heed, model: Path, tmp_path: Path) -> None:
     template = tmp_path / "t.jinja"
-    template.write_text("{% for m in messages %}{{ m.content | upper }}{% endfor %}{% if add_generation_prompt %}>>{% endif %}")
+    template.write_text(
+        "{% for m in messages %}{{ m.content | upper }}{% endfor %}{% if add_generation_prompt %}>>{% endif %}"
+    )
     path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
-    code, _, err = heed("train", "--model", model, "--data", path, "--run", tmp_path / "run", "--set", f"templates.chat={template}")
+    code, _, err = heed(
+        "train", "--model", model, "--data", path, "--run", tmp_path / "run", "--set", f"templates.chat={template}"
+    )
     assert code == 2
     assert "mend" in err
 
@@ -183,7 +192,18 @@ def test_help_shows_an_example_for_every_verb(heed: Heed) -> None:
 
 def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
     path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
-    command = [sys.executable, "-m", "heedlm", "train", "--model", str(model), "--data", str(path), "--run", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "heedlm",
+        "train",
+        "--model",
+        str(model),
+        "--data",
+        str(path),
+        "--run",
+        str(tmp_path / "run"),
+    ]
     command += ["--set", "train.max_steps=100000", "--set", "train.panel=0", "--set", "train.precision=fp32"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

@@ -22,19 +22,37 @@ def save_once(folder: Path, out: Path, dtype: torch.dtype = torch.float32) -> No
     tokenizer = load_tokenizer(folder)
     template = load_template("chatml", tokenizer)
     stops = stop_ids(template, tokenizer)
-    save.save_result(load_model(folder), tokenizer, out, dtype=dtype, chat_template=template.source, stop_ids=stops, facts={"base": "b"})
+    save.save_result(
+        load_model(folder),
+        tokenizer,
+        out,
+        dtype=dtype,
+        chat_template=template.source,
+        stop_ids=stops,
+        facts={"base": "b"},
+    )
 
 
 def test_the_result_is_what_transformers_loads_and_generates_from(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     save_once(folder, out)
     names = {p.name for p in out.iterdir()}
-    assert {"config.json", "model.safetensors", "chat_template.jinja", "generation_config.json", "README.md", "heed.json", "tokenizer.json"} <= names
+    assert {
+        "config.json",
+        "model.safetensors",
+        "chat_template.jinja",
+        "generation_config.json",
+        "README.md",
+        "heed.json",
+        "tokenizer.json",
+    } <= names
     tokenizer = AutoTokenizer.from_pretrained(out)
     model = AutoModelForCausalLM.from_pretrained(out)
     stop = json.loads((out / "generation_config.json").read_text())["eos_token_id"]
     assert tokenizer.convert_tokens_to_ids("<|im_end|>") in stop
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     assert model.generate(**prompt, max_new_tokens=3).shape[1] > prompt["input_ids"].shape[1]
 
 
@@ -45,7 +63,9 @@ def test_weights_are_stored_in_the_asked_dtype_and_read_back_equal(folder: Path,
         assert torch.equal(mine.bfloat16().float(), theirs), name
 
 
-def test_what_does_not_read_back_is_not_called_saved(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_read_back_is_not_called_saved(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import LlamaForCausalLM
 
     whole = LlamaForCausalLM.save_pretrained
@@ -59,7 +79,9 @@ def test_what_does_not_read_back_is_not_called_saved(folder: Path, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_model_that_was_there(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_model_that_was_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_once(folder, tmp_path / "model")
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
 

@@ -48,7 +48,13 @@ def test_oldest_turns_go_whole_and_the_system_text_stays() -> None:
     limit = length(conversation(2, system="Be brief."))
     made = make_rows(CHATML, TOKENIZER, [example], max_tokens=limit, overflow="oldest_turns")
     assert made.shortened == 1
-    assert [m.content for m in made.examples[0].messages] == ["Be brief.", "Question 2?", "Answer 2.", "Question 3?", "Answer 3."]
+    assert [m.content for m in made.examples[0].messages] == [
+        "Be brief.",
+        "Question 2?",
+        "Answer 2.",
+        "Question 3?",
+        "Answer 3.",
+    ]
     assert len(made.sequences[0].ids) <= limit
 
 

@@ -9,7 +9,8 @@ from heedlm.messages import Encoded
 from heedlm.tokens.store import TokenFile, open_split, read_index, write_store
 
 sequences = st.lists(
-    st.lists(st.tuples(st.integers(0, 2**31 - 1), st.sampled_from([0.0, 0.25, 1.0])), min_size=1, max_size=9), max_size=6
+    st.lists(st.tuples(st.integers(0, 2**31 - 1), st.sampled_from([0.0, 0.25, 1.0])), min_size=1, max_size=9),
+    max_size=6,
 ).map(lambda rows: [Encoded(tuple(i for i, _ in row), tuple(w for _, w in row)) for row in rows])
 
 

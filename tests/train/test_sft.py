@@ -20,9 +20,18 @@ from heedlm.train.stage import Interrupted, Observer
 from tests.families import FAMILIES, checkpoint
 
 ROWS = [
-    {"instruction": f"Add {a} and {b}.", "input": "", "output": f"{a} and {b} make {a + b}."} for a in range(6) for b in range(6)
+    {"instruction": f"Add {a} and {b}.", "input": "", "output": f"{a} and {b} make {a + b}."}
+    for a in range(6)
+    for b in range(6)
 ]
-SMALL = ("train.tokens_per_step=400", "train.micro_tokens=400", "train.epochs=2", "train.precision=fp32", "train.panel=1", "train.lr=0.01")
+SMALL = (
+    "train.tokens_per_step=400",
+    "train.micro_tokens=400",
+    "train.epochs=2",
+    "train.precision=fp32",
+    "train.panel=1",
+    "train.lr=0.01",
+)
 
 
 @pytest.fixture
@@ -41,7 +50,11 @@ def test_every_family_is_tuned_and_the_result_loads_anywhere(family: str, data: 
     model = checkpoint(tmp_path / "base", family)
     said: list[str] = []
     report = api.train(
-        model=model, data=data, run=tmp_path / "run", settings=[*SMALL, "train.max_steps=3"], observer=Observer(said.append, lambda *a: None)
+        model=model,
+        data=data,
+        run=tmp_path / "run",
+        settings=[*SMALL, "train.max_steps=3"],
+        observer=Observer(said.append, lambda *a: None),
     )
     assert report.steps == 3
     assert any(("packed rows" in line) or ("padded rows" in line) for line in said)
@@ -50,21 +63,27 @@ def test_every_family_is_tuned_and_the_result_loads_anywhere(family: str, data: 
     base = AutoModelForCausalLM.from_pretrained(model)
     moved = [n for (n, a), b in zip(tuned.named_parameters(), base.parameters(), strict=True) if not torch.equal(a, b)]
     assert moved
-    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "Add 1 and 1."}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Add 1 and 1."}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     tuned.generate(prompt["input_ids"], attention_mask=prompt["attention_mask"], max_new_tokens=2)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
 def test_adapters_train_few_weights_and_come_back_merged(family: str, data: Path, tmp_path: Path) -> None:
     model = checkpoint(tmp_path / "base", family)
-    report = api.train(model=model, data=data, run=tmp_path / "run", settings=[*SMALL, "model.method=lora", "model.lora.rank=2"])
+    report = api.train(
+        model=model, data=data, run=tmp_path / "run", settings=[*SMALL, "model.method=lora", "model.lora.rank=2"]
+    )
     assert 0 < report.trainable_parameters < 0.2 * report.parameters
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
     names = set(load_file(report.model / "model.safetensors"))
     assert not [name for name in names if "lora" in name]
     from peft import PeftModel
 
-    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), tmp_path / "run" / "adapter").eval()
+    adapted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(model), tmp_path / "run" / "adapter"
+    ).eval()
     merged = AutoModelForCausalLM.from_pretrained(report.model).eval()
     ids = torch.arange(10)[None]
     torch.testing.assert_close(merged(ids).logits, adapted(ids).logits, rtol=1e-4, atol=1e-4)
@@ -72,7 +91,9 @@ def test_adapters_train_few_weights_and_come_back_merged(family: str, data: Path
 
 def test_it_learns_and_keeps_the_best(data: Path, tmp_path: Path) -> None:
     model = checkpoint(tmp_path / "base")
-    report = api.train(model=model, data=data, run=tmp_path / "run", settings=[*SMALL, "train.epochs=6", "data.val=0.2"])
+    report = api.train(
+        model=model, data=data, run=tmp_path / "run", settings=[*SMALL, "train.epochs=6", "data.val=0.2"]
+    )
     records = lines(tmp_path / "run" / "metrics.jsonl")
     steps = [r for r in records if r["kind"] == "train"]
     assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
@@ -90,7 +111,10 @@ def test_the_kept_weights_are_those_of_the_best_step(data: Path, tmp_path: Path)
     losses = {r["step"]: r["val_loss"] for r in lines(tmp_path / "run" / "metrics.jsonl") if r["kind"] == "validation"}
     assert report.best_step == min(losses, key=lambda step: losses[step])
     again = api.train(
-        model=report.model, data=data, run=tmp_path / "again", settings=[*settings, "train.max_steps=1", "train.lr=1e-12"]
+        model=report.model,
+        data=data,
+        run=tmp_path / "again",
+        settings=[*settings, "train.max_steps=1", "train.lr=1e-12"],
     )
     assert again.best_loss == pytest.approx(losses[report.best_step], rel=1e-3)
 
@@ -104,7 +128,9 @@ def interrupt_at(step: int) -> Observer:
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_ctrl_c_leaves_a_state_from_which_the_same_command_goes_on_to_the_same_bits(method: str, data: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_state_from_which_the_same_command_goes_on_to_the_same_bits(
+    method: str, data: Path, tmp_path: Path
+) -> None:
     model = checkpoint(tmp_path / "base")
     settings = [*SMALL, f"model.method={method}", "data.val=0.2"]
     whole = api.train(model=model, data=data, run=tmp_path / "whole", settings=settings)
@@ -112,7 +138,13 @@ def test_ctrl_c_leaves_a_state_from_which_the_same_command_goes_on_to_the_same_b
         api.train(model=model, data=data, run=tmp_path / "parts", settings=settings, observer=interrupt_at(4))
     assert not (tmp_path / "parts" / "model").exists()
     said: list[str] = []
-    parts = api.train(model=model, data=data, run=tmp_path / "parts", settings=settings, observer=Observer(said.append, lambda *a: None))
+    parts = api.train(
+        model=model,
+        data=data,
+        run=tmp_path / "parts",
+        settings=settings,
+        observer=Observer(said.append, lambda *a: None),
+    )
     assert any("going on after step 4" in line for line in said)
     one, other = (load_file(r.model / "model.safetensors") for r in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -142,7 +174,13 @@ def test_a_second_run_finds_its_tokens_and_says_so(data: Path, tmp_path: Path) -
     assert any("as before" in line for line in said)
     assert first.tokens == second.tokens
     said.clear()
-    api.train(model=model, data=data, run=tmp_path / "run", settings=[*settings, "templates.chat=human_assistant"], observer=observer)
+    api.train(
+        model=model,
+        data=data,
+        run=tmp_path / "run",
+        settings=[*settings, "templates.chat=human_assistant"],
+        observer=observer,
+    )
     assert any("the chat template changed" in line for line in said)
 
 
@@ -153,7 +191,15 @@ def test_the_run_folder_holds_what_the_contract_says(data: Path, tmp_path: Path)
     assert run.info()["version"] == 1
     assert {"prepare", "train", "train_result"} <= run.info().keys()
     assert run.info()["train"]["packages"]["torch"].startswith(torch.__version__.split("+")[0])
-    assert {p.name for p in run.root.iterdir()} == {"data", "metrics.jsonl", "model", "panel.jsonl", "recipe.yaml", "run.json", "tokens"}
+    assert {p.name for p in run.root.iterdir()} == {
+        "data",
+        "metrics.jsonl",
+        "model",
+        "panel.jsonl",
+        "recipe.yaml",
+        "run.json",
+        "tokens",
+    }
 
 
 def test_a_row_longer_than_the_context_is_dropped_counted_and_shown(tmp_path: Path) -> None:
@@ -163,7 +209,9 @@ def test_a_row_longer_than_the_context_is_dropped_counted_and_shown(tmp_path: Pa
     data.write_text(json.dumps(rows))
     said: list[str] = []
     settings = [*SMALL, "train.max_steps=1", "data.val=null", "data.test=null"]
-    report = api.train(model=model, data=data, run=tmp_path / "run", settings=settings, observer=Observer(said.append, lambda *a: None))
+    report = api.train(
+        model=model, data=data, run=tmp_path / "run", settings=settings, observer=Observer(said.append, lambda *a: None)
+    )
     assert report.dropped == 1
     assert any("1 too long and dropped" in line for line in said)
     with pytest.raises(HeedError, match="too long") as caught:
@@ -174,9 +222,21 @@ def test_a_row_longer_than_the_context_is_dropped_counted_and_shown(tmp_path: Pa
 def test_nothing_to_learn_is_refused(tmp_path: Path) -> None:
     model = checkpoint(tmp_path / "base")
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "weight": 0}]
-    (tmp_path / "dull.jsonl").write_text("\n".join(json.dumps({"messages": [{**turns[0], "content": f"Hi {n}"}, turns[1]]}) for n in range(4)))
+    (tmp_path / "dull.jsonl").write_text(
+        "\n".join(json.dumps({"messages": [{**turns[0], "content": f"Hi {n}"}, turns[1]]}) for n in range(4))
+    )
     with pytest.raises(HeedError, match=r"learned|taught|weight"):
-        api.train(model=model, data=tmp_path / "dull.jsonl", run=tmp_path / "run", settings=["data.val=null", "data.test=null"])
+        api.train(
+            model=model,
+            data=tmp_path / "dull.jsonl",
+            run=tmp_path / "run",
+            settings=["data.val=null", "data.test=null"],
+        )
     (tmp_path / "long.json").write_text(json.dumps([{"instruction": "Go", "output": "on " * 500}]))
     with pytest.raises(HeedError, match="nothing to learn from"):
-        api.train(model=model, data=tmp_path / "long.json", run=tmp_path / "run2", settings=["data.val=null", "data.test=null"])
+        api.train(
+            model=model,
+            data=tmp_path / "long.json",
+            run=tmp_path / "run2",
+            settings=["data.val=null", "data.test=null"],
+        )

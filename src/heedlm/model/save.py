@@ -77,10 +77,7 @@ def _save(
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             model.config.dtype = dtype
-            state = {
-                name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-                for name, tensor in model.state_dict().items()
-            }
+            state = _stored(model.state_dict(), dtype)
             model.save_pretrained(temporary, state_dict=state)
             tokenizer.save_pretrained(temporary)
             write_text(
@@ -92,6 +89,18 @@ def _save(
             os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stored(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Weights in the stored dtype; tied ones stay one tensor, or they would be written twice."""
+    made: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    out: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        key = (tensor.data_ptr(), tensor.shape)
+        if key not in made:
+            made[key] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        out[name] = made[key]
+    return out
 
 
 def _verify(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
