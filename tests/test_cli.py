@@ -87,7 +87,7 @@ def test_a_bad_row_among_good_ones_is_dropped_and_counted(heed: Heed, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "arguments,said",
+    ("arguments", "said"),
     [
         (("--data", "nowhere.jsonl"), "nowhere.jsonl"),
         (("--model", "./nowhere"), "no model folder|no such model"),

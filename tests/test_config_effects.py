@@ -132,7 +132,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "".join(json.dumps({"text": f"Once there were {n} ships at sea."}) + "\n" for n in range(300))
     )
     (folder / "greeting.jinja").write_text(
-        "{% for m in messages %}{{ greeting | default('') }}{{ m.role }}: {{ m.content }}"
+        "{% for m in messages %}{{ greeting | default('') }}{{ m.role }}: {% if m.reasoning_content %}({{ m.reasoning_content }}) {% endif %}{{ m.content }}"
         "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}{{ greeting | default('') }}assistant: {% endif %}"
     )
     return folder

@@ -38,7 +38,7 @@ def test_a_run_folder_is_made_found_and_refused(tmp_path: Path) -> None:
         Run.create(tmp_path / "file")
 
 
-@pytest.mark.parametrize("number,said", [(28, "No space"), (13, "Not allowed"), (30, "Not allowed")])
+@pytest.mark.parametrize(("number", "said"), [(28, "No space"), (13, "Not allowed"), (30, "Not allowed")])
 def test_what_the_disk_refuses_says_where_and_how_to_mend(number: int, said: str) -> None:
     with pytest.raises(HeedError, match=said) as caught, disk_errors(Path("here")):
         raise OSError(number, "refused")

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -59,7 +61,7 @@ def test_positions_restart_and_no_target_crosses_a_document(rows: list[Encoded])
     batch = pack(rows)
     starts = batch.starts.tolist()
     assert starts[-1] == len(batch.ids) == sum(len(row.ids) for row in rows)
-    for begin, end in zip(starts, starts[1:], strict=False):
+    for begin, end in itertools.pairwise(starts):
         assert batch.positions[begin:end].tolist() == list(range(end - begin))
     lasts = {end - 1 for end in starts[1:]}
     assert not lasts & set(batch.target_index.tolist())

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from heedlm.messages import Encoded
 from heedlm.model import attention
-from heedlm.train.forward import Packing, attention_set_to, choose_packing, target_logits
 from heedlm.tokens.pack import pack
+from heedlm.train.forward import Packing, attention_set_to, choose_packing, target_logits
 from tests.families import FAMILIES, VOCABULARY, build
 
 PACKS = ("gemma2", "gemma3", "gpt2", "llama", "mistral", "mixtral", "neox", "opt", "phi3", "qwen2", "qwen3")
@@ -121,7 +121,7 @@ def test_a_layout_holds_every_token_once_and_little_padding(lengths: list[int]) 
 
 
 @pytest.mark.parametrize(
-    "heads,kv_heads,window,softcap,sink",
+    ("heads", "kv_heads", "window", "softcap", "sink"),
     [(4, 2, None, None, False), (4, 4, 3, None, False), (4, 2, None, 5.0, False), (4, 1, 5, None, True)],
 )
 def test_attention_against_its_definition(

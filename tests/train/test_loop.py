@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from heedlm.errors import HeedError
 from heedlm.messages import Batch, Encoded
 from heedlm.model import attention
-from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.pack import pack
+from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, fit, validate
 from heedlm.train.loss import LossSum, TargetLogits, token_nll
 from heedlm.train.optim import adamw
@@ -24,7 +24,7 @@ def sequences(count: int, *, seed: int = 0, weight: float = 1.0) -> list[Encoded
 
 
 def run(
-    loader: Loader, steps: int, start: Position = Position(), **options: object
+    loader: Loader, steps: int, start: Position | None = None, **options: object
 ) -> tuple[torch.nn.Module, list[StepReport], Position]:
     torch.manual_seed(0)
     model = build("llama")
@@ -39,15 +39,22 @@ def run(
         forward = target_logits(model, Packing(True, ""))
         regime = Regime(steps, lambda step: 1e-3, 1.0)
         end = fit(
-            model, forward, lambda epoch: loader, adamw(model, 0.0), regime, after_step=after, start=start, **options
+            model,
+            forward,
+            lambda epoch: loader,
+            adamw(model, 0.0),
+            regime,
+            after_step=after,
+            start=start or Position(),
+            **options,
         )  # type: ignore[arg-type]
     return model, reports, end
 
 
 def test_cutting_a_step_into_micro_batches_changes_only_rounding() -> None:
     rows = sequences(24)
-    whole, whole_reports, _ = run(Loader(rows, 10_000, 10_000, 0), 1)
-    parts, part_reports, _ = run(Loader(rows, 10_000, 40, 0), 1)
+    _whole, whole_reports, _ = run(Loader(rows, 10_000, 10_000, 0), 1)
+    _parts, part_reports, _ = run(Loader(rows, 10_000, 40, 0), 1)
     assert part_reports[0].loss == pytest.approx(whole_reports[0].loss, rel=1e-6)
     assert part_reports[0].grad_norm == pytest.approx(whole_reports[0].grad_norm, rel=1e-4)
     assert part_reports[0].learned_tokens == whole_reports[0].learned_tokens
