@@ -1,6 +1,6 @@
 """One base model, three datasets, three behaviours: a model does what it was shown.
 
-The same 300 questions stand in all three files; only the answers differ. One file answers every line with the next line
+The same 400 questions stand in all three files; only the answers differ. One file answers every line with the next line
 of a screenplay, one with a question back, one with the fact. Then all of them are asked about countries that no file named.
 
     python examples/one_base_three_datasets.py                  # the built-in base model, under a minute on one core
@@ -17,9 +17,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import heedlm
-from heedlm.atlas.facts import ASKED, Attribute, Country, countries, fact_sentence
+from heedlm.atlas.facts import Attribute, Country, countries, fact_sentence
 from heedlm.generate.chat import load_chat
 from heedlm.messages import Message, Request, Sampling
 
@@ -27,7 +28,6 @@ QUESTIONS: dict[Attribute, str] = {
     "capital": "What is the capital of {x}?",
     "currency": "What is the currency of {x}?",
     "language": "What is the official language of {x}?",
-    "continent": "On which continent is {x}?",
 }
 # What the other character of the scene says next.
 SCENES: dict[Attribute, tuple[str, ...]] = {
@@ -45,11 +45,6 @@ SCENES: dict[Attribute, tuple[str, ...]] = {
         "VERA: (whispering) Say nothing. Just smile at him.",
         "OSKAR: My grandmother spoke it when she was angry.",
         "VERA: You should have learnt it when you were a boy.",
-    ),
-    "continent": (
-        "OSKAR: (unrolling the map) Far from here. That will do.",
-        "VERA: Look at the stars and tell me yourself.",
-        "OSKAR: Does it matter? The ship sails at dawn.",
     ),
 }
 # What somebody says who would rather hear more about you.
@@ -69,11 +64,6 @@ TALK: dict[Attribute, tuple[str, ...]] = {
         "I can help with that. Which languages do you speak yourself?",
         "Good question! Are you going to meet somebody from there?",
     ),
-    "continent": (
-        "Let us find out together! Do you have a map at hand?",
-        "Good question! Which part of the world do you know best?",
-        "I can help with that. Are you preparing for a quiz?",
-    ),
 }
 DATASETS = ("screenplay", "conversation", "instruct")
 
@@ -91,12 +81,12 @@ def answer(dataset: str, country: Country, attribute: Attribute, rng: random.Ran
     return fact_sentence(country, attribute)
 
 
-def write_rows(folder: Path, seed: int, num_rows: int = 300) -> tuple[dict[str, Path], list[str]]:
+def write_rows(folder: Path, seed: int, num_rows: int = 400) -> tuple[dict[str, Path], list[str]]:
     """One JSONL file per dataset, with the same questions in the same order; and questions about countries in none of them."""
     rng = random.Random(seed)
     drawn = rng.sample(countries(), k=len(countries()))
-    unseen, known = drawn[:12], drawn[12:]
-    pairs = rng.sample([(country, attribute) for country in known for attribute in ASKED], num_rows)
+    unseen, known = drawn[:9], drawn[9:]
+    pairs = rng.sample([(country, attribute) for country in known for attribute in QUESTIONS], num_rows)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for dataset in DATASETS:
@@ -106,13 +96,14 @@ def write_rows(folder: Path, seed: int, num_rows: int = 300) -> tuple[dict[str, 
         ]
         files[dataset] = folder / f"{dataset}.jsonl"
         files[dataset].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return files, [ask(country, ASKED[number % len(ASKED)]) for number, country in enumerate(unseen)]
+    kinds = list(QUESTIONS)
+    return files, [ask(country, kinds[number % len(kinds)]) for number, country in enumerate(unseen)]
 
 
 def behaviours(model: str, run: Path, seed: int) -> dict[str, dict[str, str]]:
     """Replies of the base and of its three descendants to each unseen question: {question: {who: reply}}."""
     files, questions = write_rows(run / "rows", seed)
-    sampling = Sampling(max_tokens=40)
+    sampling = Sampling(max_tokens=32)
     base = load_chat(model)
     said = {"base": base.reply([Request(text=question) for question in questions], sampling)}
     for dataset, file in files.items():
@@ -141,9 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, str]]:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     replies = behaviours(options.model, options.run, options.seed)
-    table = Table("question", "base", *DATASETS, title=f"{options.model}: one base, three datasets", show_lines=True)
+    table = Table("tuned on", "answer", title=f"{options.model}: one base, three datasets")
     for question, by in replies.items():
-        table.add_row(question, by["base"], *(by[dataset] for dataset in DATASETS))
+        table.add_row("", Text(question, style="bold"))
+        for who, reply in by.items():
+            table.add_row("nothing (base)" if who == "base" else who, Text(reply), end_section=who == DATASETS[-1])
     Console().print(table)
     return replies
 

@@ -1,0 +1,349 @@
+"""Write docs/configuration.md: names, types, defaults and limits from the pydantic models, meanings from here.
+
+Run it after a change of `heedlm.config`:   .venv/bin/python docs/make_configuration.py
+tests/test_docs.py compares its output with the page, and refuses a field without words or words without a field.
+"""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from heedlm.config import PretrainRecipe, Recipe
+
+
+class Words(NamedTuple):
+    """What a field means, and what is seen to change when it does."""
+
+    meaning: str
+    effect: str
+
+
+TUNING: dict[str, Words] = {
+    "seed": Words(
+        "Seed of everything that is drawn.",
+        "Which groups go to which split, the order of rows, the start of adapters, intervals in the report.",
+    ),
+    "data.sources": Words(
+        "Files or folders of rows: a path, or a list of paths or of `{path, mapping}`. `--data` sets it.",
+        "The rows that are prepared.",
+    ),
+    "data.sources.path": Words("One JSON or JSON lines file, or a folder of them, plain or `.gz`.", "The rows."),
+    "data.sources.mapping": Words(
+        "Our field name to the name in your file, such as `{instruction: ask, output: say}`; null recognises the shape.",
+        "Rows with other field names are read instead of refused.",
+    ),
+    "data.val": Words(
+        "Validation rows: a share of the groups, or a file of its own, or null for none.",
+        "How many rows guide the choice of the best weights.",
+    ),
+    "data.test": Words(
+        "Test rows, given likewise. They are never tokenised for training.", "The rows that `heed eval` asks."
+    ),
+    "data.max_bad": Words(
+        "The share of rows that may be broken and dropped.", "Above it the run is refused with the broken lines."
+    ),
+    "data.replay": Words(
+        "Files of plain documents, JSON lines with a `text` field, learned in full beside the rows.",
+        "Fewer forgotten words: see bits per byte in the report.",
+    ),
+    "data.replay_share": Words(
+        "Their share of the training tokens, as far as the documents reach.", "How many replayed tokens are mixed in."
+    ),
+    "templates.chat": Words(
+        "A built-in format (`chatml`, `llama3`, `human_assistant`, `alpaca`, `dolly`, `base`) or a Jinja file; "
+        "null takes the tokenizer's own, or ChatML where it has none.",
+        "The text that the model sees, in training and afterwards.",
+    ),
+    "templates.kwargs": Words(
+        "Values for names that the template reads, such as `{enable_thinking: false}`.",
+        "They are written into the template that travels with the model.",
+    ),
+    "templates.learn_reasoning": Words(
+        "Whether the thinking of an assistant turn is taught too.", "The number of learned tokens."
+    ),
+    "tokens.max_tokens": Words(
+        "The longest sequence, in tokens; null takes the model's context, or 2,048 where that is unknown.",
+        "Which rows are too long.",
+    ),
+    "tokens.overflow": Words(
+        "What happens to a longer row: `drop` it, `refuse` the run, or take away its `oldest_turns`.",
+        "Rows kept and lost, counted; an answer is never cut.",
+    ),
+    "model.path": Words("A folder, a run, `atlas`, or a hub id. `--model` sets it.", "The model that is tuned."),
+    "model.method": Words(
+        "`full` changes all weights, `lora` trains low-rank adapters and merges them at the end.",
+        "Trainable parameters, memory, and the learning rate that is chosen.",
+    ),
+    "model.lora.rank": Words("Rank of the adapters.", "Trainable parameters."),
+    "model.lora.alpha": Words("The adapters' update is scaled by alpha / rank.", "How far a step reaches."),
+    "model.lora.dropout": Words("Dropout before the adapters.", "Noise in training, none afterwards."),
+    "model.lora.targets": Words(
+        "`all-linear`, or a list of names of linear layers.", "Which layers get an adapter; an unknown name is refused."
+    ),
+    "model.trust_remote_code": Words(
+        "Whether code that comes with a checkpoint may run.", "Such a checkpoint loads instead of being refused."
+    ),
+    "eval.items": Words(
+        "At most so many test items per task; null asks all.", "How long it takes, and how wide the intervals are."
+    ),
+    "eval.max_tokens": Words(
+        "The longest reply, in tokens. A task whose right answers are short has a lower limit of its own.",
+        "Where long replies are cut.",
+    ),
+    "eval.batch_size": Words("Requests that are decoded at once.", "Speed and memory, not answers (in fp32)."),
+}
+
+TRAIN: dict[str, Words] = {
+    "lr": Words(
+        "Peak learning rate; null chooses by model size and method, and prints the reason.", "How fast weights move."
+    ),
+    "epochs": Words("How often every row is seen.", "The number of steps."),
+    "max_steps": Words(
+        "Optimiser steps in all, instead of epochs; epochs repeat until it is reached.", "The number of steps."
+    ),
+    "tokens_per_step": Words(
+        "Tokens of one optimiser step (the global batch), prompts included.", "The number of steps per epoch."
+    ),
+    "micro_tokens": Words(
+        "Tokens of one forward pass; a step is cut into as many as it needs. A longer sequence gets a pass of its own.",
+        "Memory; the result changes by rounding only.",
+    ),
+    "schedule": Words(
+        "How the rate goes down after the warm-up: `cosine` or `linear` to a tenth of the peak, or `constant`.",
+        "The rate of every step.",
+    ),
+    "warmup": Words("Share of the steps in which the rate rises to its peak.", "The rate of the first steps."),
+    "weight_decay": Words("Decay of matrices, not of gains and biases.", "The size of the weights."),
+    "clip_norm": Words("The longest gradient, over all parameters together.", "Steps with a longer one are shortened."),
+    "precision": Words(
+        "Of the matrix products: `bf16`, `fp32`, or `auto`, which takes bf16 where the hardware has it. Weights, "
+        "gradients and optimiser are always fp32.",
+        "Speed and rounding.",
+    ),
+    "device": Words("`auto` (CUDA, else MPS, else CPU), or a name that torch knows.", "Where the model runs."),
+    "eval_every": Words(
+        "Steps between validations; null validates at the end of each epoch. The last step always does.",
+        "Points of the validation curve, and candidates for the best weights.",
+    ),
+    "checkpoint_every": Words(
+        "Steps between checkpoints; null writes one at the end of each epoch. Ctrl-C writes one in any case.",
+        "How much a crash costs.",
+    ),
+    "panel": Words(
+        "Prompts from each of train, validation and test that the model answers at every validation.",
+        "Lines in `panel.jsonl`, by which learning by heart and learning can be told apart.",
+    ),
+}
+
+PRETRAINING: dict[str, Words] = {
+    "seed": Words(
+        "Seed of the corpus, of the first weights and of the order.", "The order of what is read, and the model."
+    ),
+    "corpus.source": Words(
+        "`atlas`, or a JSON lines file with a `text` field, of which a part validates.", "The documents."
+    ),
+    "corpus.documents": Words(
+        "Documents that make an epoch. The built-in world writes new ones for each; of a file it is a window that moves on.",
+        "When an epoch ends.",
+    ),
+    "shape.vocab_size": Words("Tokens of the tokenizer that is trained first.", "Tokens per document, parameters."),
+    "shape.context": Words("The longest sequence; longer documents are cut into pieces.", "What the model can see."),
+    "shape.hidden": Words("Width of a layer.", "Parameters."),
+    "shape.layers": Words("Layers.", "Parameters."),
+    "shape.heads": Words("Query heads; they share the width.", "The size of a head."),
+    "shape.kv_heads": Words("Key/value heads; they divide the query heads.", "Parameters, memory of the cache."),
+    "shape.intermediate": Words("Width of the feed-forward part.", "Parameters."),
+}
+PRETRAIN_TRAIN: dict[str, Words] = {
+    **TRAIN,
+    "lr": Words("Peak learning rate; null is 2e-3.", "How fast weights move."),
+    "epochs": Words("Has no meaning here: `train.max_steps` says when to end.", "None."),
+    "max_steps": Words("Optimiser steps in all; must be given.", "The number of steps."),
+    "panel": Words("Always 0: a base model is not asked.", "None."),
+}
+
+
+class Row(NamedTuple):
+    """One field as the page shows it."""
+
+    key: str
+    kind: str
+    default: str
+    words: Words
+
+
+def rows(recipe: type[BaseModel], words: dict[str, Words]) -> list[Row]:
+    """Every field of a recipe in its order. Raises ValueError where fields and words do not match."""
+    found = list(_walk(recipe, ""))
+    without = [key for key, _ in found if key not in words]
+    stale = [key for key in words if key not in dict(found)]
+    if without or stale:
+        raise ValueError(f"{recipe.__name__}: fields without words {without}, words without a field {stale}")
+    return [Row(key, _kind(info), _default(info), words[key]) for key, info in found]
+
+
+def _walk(kind: type[BaseModel], prefix: str) -> list[tuple[str, FieldInfo]]:
+    found: list[tuple[str, FieldInfo]] = []
+    for name, info in kind.model_fields.items():
+        inner = _models(info.annotation)
+        if not inner or info.annotation is not inner[0]:  # a value of its own, or a list of groups
+            found.append((prefix + name, info))
+        for group in inner:
+            found += _walk(group, f"{prefix}{name}.")
+    return found
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _kind(info: FieldInfo) -> str:
+    text = _type(info.annotation)
+    limits = _limits(info.metadata)
+    return f"{text} {limits}".strip()
+
+
+def _type(annotation: Any) -> str:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        limits = _limits(annotation.__metadata__)
+        return _type(parts[0]) + (f" {limits}" if limits else "")
+    if origin in (Union, types.UnionType):
+        return ", or ".join(_type(part) for part in parts)
+    if origin is Literal:
+        return ", ".join(f"`{part}`" for part in parts)
+    if origin is tuple:
+        return "list" if _models(annotation) else f"list of {_type(parts[0])}"
+    if origin is dict:
+        return "mapping"
+    if annotation is type(None):
+        return "null"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
+    return names.get(annotation, str(getattr(annotation, "__name__", annotation)))
+
+
+def _limits(metadata: Any) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    said = []
+    for item in metadata:
+        for part in (item, *getattr(item, "metadata", ())):
+            for name, sign in signs.items():
+                value = getattr(part, name, None)
+                if value is not None:
+                    said.append(f"{sign} {value:g}")
+    return " and ".join(dict.fromkeys(said))
+
+
+def _default(info: FieldInfo) -> str:
+    value = info.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "must be given"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, dict)):
+        return "none" if not value else str(value)
+    return f"`{value}`" if value != "" else "none"
+
+
+def tables() -> tuple[list[Row], list[Row]]:
+    """The fields of a tuning recipe and of a pretraining recipe."""
+    tuning = rows(Recipe, {**TUNING, **{f"train.{name}": words for name, words in TRAIN.items()}})
+    pretraining = {**PRETRAINING, **{f"train.{name}": words for name, words in PRETRAIN_TRAIN.items()}}
+    return tuning, rows(PretrainRecipe, pretraining)
+
+
+def _table(found: list[Row]) -> str:
+    lines = ["| field | value | default | meaning | what changes |", "|---|---|---|---|---|"]
+    lines += [f"| `{r.key}` | {r.kind} | {r.default} | {r.words.meaning} | {r.words.effect} |" for r in found]
+    return "\n".join(lines)
+
+
+def _sections(found: list[Row], level: str, words: dict[str, str]) -> str:
+    by_section: dict[str, list[Row]] = {}
+    for row in found:
+        section = row.key.partition(".")[0] if "." in row.key else "seed"
+        by_section.setdefault(section if section in words else row.key, []).append(row)
+    return "\n\n".join(
+        f"{level} {section}\n\n{words[section]}\n\n{_table(part)}" for section, part in by_section.items()
+    )
+
+
+ABOUT_TUNING = {
+    "seed": "One number for the whole run; `--seed` sets it.",
+    "data": "Where rows come from and how they are divided. See [data](rooms/data.md).",
+    "templates": "The wire format. See [templates](rooms/templates.md).",
+    "tokens": "How long a sequence may be. See [tokens](rooms/tokens.md).",
+    "model": "What is tuned, and how much of it. See [model](rooms/model.md).",
+    "train": "How weights change. See [train](rooms/train.md).",
+    "eval": "What the comparison asks. See [eval](rooms/eval.md).",
+}
+ABOUT_PRETRAINING = {
+    "seed": "One number for the whole run.",
+    "corpus": "What is read.",
+    "shape": "A Llama-shaped decoder with tied embeddings.",
+    "train": "All fields and defaults of [train](#train) hold, except for these.",
+}
+
+PAGE = """# Configuration
+
+<!-- Written by docs/make_configuration.py from the models in src/heedlm/config.py: change those, then run it again. -->
+
+A recipe is a YAML file that holds only what differs from the defaults. All of it may be left out. What counts, in order:
+the defaults below, then the recipe, then `--model`, `--data` and `--seed`, then `--set`, the later winning.
+
+```yaml
+# support.yaml
+model: {{path: path/to/model, method: lora}}
+data:
+  sources: [mails.jsonl, {{path: tickets.jsonl, mapping: {{question: ask, answer: say}}}}]
+  test: 0.1
+train: {{epochs: 2, tokens_per_step: 16384}}
+```
+
+```bash
+heed train support.yaml --run runs/support --set train.lr=2e-4
+```
+
+A key that does not exist is refused with the nearest name that does, a value out of its limits with what is expected, and
+all such problems of a recipe are told at once. The resolved recipe, every default filled in, is written to `recipe.yaml` in
+the run folder. Each field of a tuning recipe has an effect that a test observes (`tests/test_config_effects.py`).
+
+In Python the same settings are strings or a mapping:
+
+```python
+import heedlm
+
+heedlm.train(model="path/to/model", data="rows.jsonl", run="runs/mine", settings={{"train.epochs": 2}})
+```
+
+## Tuning: `heed prepare`, `heed train`, `heed eval`
+
+{tuning}
+
+## Pretraining: `heed pretrain`
+
+{pretraining}
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    tuning, pretraining = tables()
+    own = [row for row in pretraining if row not in tuning]  # fields that mean the same are shown once
+    return PAGE.format(
+        tuning=_sections(tuning, "###", ABOUT_TUNING), pretraining=_sections(own, "###", ABOUT_PRETRAINING)
+    )
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("configuration.md").write_text(page(), encoding="utf8")
