@@ -1,6 +1,8 @@
 """From a file of instructions to an instruct model, in three lines of Python.
 
-    python examples/train_in_three_lines.py                                     # the built-in base model, in seconds
+Everything else in this script reads the command line.
+
+    python examples/train_in_three_lines.py              # the built-in base model, in seconds
     python examples/train_in_three_lines.py --model Qwen/Qwen3-0.6B-Base --data my_rows.jsonl --run runs/mine
 """
 

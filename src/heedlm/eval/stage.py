@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from heedlm.eval.results import EvalReport, Seconds
 from heedlm.eval.task import tasks_from
 from heedlm.generate.chat import LocalChat
 from heedlm.generate.engine import context_limit
+from heedlm.machine import peak_memory_bytes, return_free_memory
 from heedlm.messages import Example, Message, Request, Sampling, Task
 from heedlm.runs import Run, environment, read_jsonl
 from heedlm.templates.chat import BUILT_IN, load_template
@@ -73,6 +73,7 @@ def evaluate_run(
     sampling = Sampling(max_tokens=config.max_tokens)
     fits = _fits(base, max(limits.values()))
     rng = random.Random(seed)
+    return_free_memory()  # of training, where it ran in this process
     few_shots = arms.pick_frames(base, tasks, train, sampling, rng, num_shots=SHOTS, limits=limits, fits=fits)
     other_wire = _other_wire(instruct)
     every = [
@@ -96,6 +97,7 @@ def evaluate_run(
     other = list(pieces(plain, PIECE_BYTES))
     same = [piece for text in known for piece in pieces(text, PIECE_BYTES)]
     bits = forgetting(base, instruct, same or other, other)
+    return_free_memory()
     took = time.perf_counter() - began
     report = replace(
         report,
@@ -105,14 +107,6 @@ def evaluate_run(
         about=_about(run, base, instruct),
     )
     return Evaluated(report, write_report(report, run.root, curves_from(read_jsonl(run.metrics))))
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident size of this process so far (kilobytes on Linux, bytes on macOS, says getrusage(2))."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _rows(run: Run, name: str) -> list[Example]:
