@@ -108,7 +108,9 @@ TRAIN: dict[str, Words] = {
         "Optimiser steps in all, instead of epochs; epochs repeat until it is reached.", "The number of steps."
     ),
     "tokens_per_step": Words(
-        "Tokens of one optimiser step (the global batch), prompts included.", "The number of steps per epoch."
+        "Tokens of one optimiser step (the global batch), prompts included; null is 8,192, or fewer where the data would "
+        "make less than a hundred steps, and prints the reason.",
+        "The number of steps per epoch.",
     ),
     "micro_tokens": Words(
         "Tokens of one forward pass; a step is cut into as many as it needs. A longer sequence gets a pass of its own.",
@@ -161,11 +163,9 @@ PRETRAINING: dict[str, Words] = {
     "shape.intermediate": Words("Width of the feed-forward part.", "Parameters."),
 }
 PRETRAIN_TRAIN: dict[str, Words] = {
-    **TRAIN,
-    "lr": Words("Peak learning rate; null is 2e-3.", "How fast weights move."),
-    "epochs": Words("Has no meaning here: `train.max_steps` says when to end.", "None."),
+    **{key: words for key, words in TRAIN.items() if key not in ("epochs", "panel")},
+    "lr": Words("Peak learning rate.", "How fast weights move."),
     "max_steps": Words("Optimiser steps in all; must be given.", "The number of steps."),
-    "panel": Words("Always 0: a base model is not asked.", "None."),
 }
 
 

@@ -26,7 +26,7 @@ ARGUMENTS = {
     "prepare": {"run", "recipe", "options"},
     "train": {"run", "recipe", "observer", "options"},
     "evaluate": {"run", "against", "settings", "on_progress"},
-    "show": {"data", "model", "limit", "settings"},
+    "show": {"data", "model", "limit", "plain", "settings"},
     "pretrain": {"recipe", "run", "observer"},
     "demo": {"run", "observer", "seed", "settings", "on_eval"},
 }

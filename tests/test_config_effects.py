@@ -257,6 +257,7 @@ PRETRAIN = {
     "shape.intermediate": 24,
     "train.max_steps": 2,
     "train.lr": 1e-4,
+    "train.tokens_per_step": 256,
 }
 SHAPE = (
     "shape.vocab_size=300",

@@ -30,38 +30,48 @@ DEFAULT_MAX_TOKENS = 2048  # per sequence, where neither recipe nor model says
 PANEL_TOKENS = 96
 
 Paths: TypeAlias = "str | Path | Sequence[str | Path]"
+Settings: TypeAlias = "str | Sequence[str] | Mapping[str, Any]"
 
 
 def make_recipe(
-    recipe: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
     *,
     model: str | Path | None = None,
     data: Paths | None = None,
     seed: int | None = None,
-    settings: Sequence[str] | Mapping[str, Any] = (),
+    settings: Settings = (),
 ) -> Recipe:
-    """A checked recipe from a file, the common options and `a.b=c` settings, the later winning."""
-    lines = (
-        [f"{key}={_yaml(value)}" for key, value in settings.items()]
-        if isinstance(settings, Mapping)
-        else list(settings)
-    )
+    """A checked recipe from a file or another recipe, the common options and settings over it, the later winning.
+
+    settings: `a.b=c` lines, or a mapping {"a.b": c}.
+    """
     given: list[str] = []
     if model is not None:
-        given.append(f"model.path={_yaml(str(model))}")
+        given.append(f"model.path={_yaml(model)}")
     if data is not None:
-        many = [data] if isinstance(data, (str, Path)) else data
-        given.append(f"data.sources={_yaml([str(path) for path in many])}")
+        many = [data] if isinstance(data, (str, Path)) else list(data)
+        given.append(f"data.sources={_yaml(many)}")
     if seed is not None:
         given.append(f"seed={seed}")
-    return load_recipe(Recipe, recipe, [*given, *lines])
+    lines = [*given, *_lines(settings)]
+    if isinstance(recipe, Recipe):
+        return load_recipe(Recipe, None, lines, base=recipe.model_dump(mode="json")) if lines else recipe
+    return load_recipe(Recipe, recipe, lines)
+
+
+def _lines(settings: Settings) -> list[str]:
+    if isinstance(settings, str):
+        return [settings]
+    if isinstance(settings, Mapping):
+        return [f"{key}={_yaml(value)}" for key, value in settings.items()]
+    return list(settings)
 
 
 def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **options: Any) -> PrepareReport:
     """Sources -> leak-free train, validation and test splits with a data card, under `run`/data."""
     from heedlm.data import prepare as room
 
-    chosen = recipe if isinstance(recipe, Recipe) else make_recipe(recipe, **options)
+    chosen = make_recipe(recipe, **options)
     if not chosen.data.sources:
         raise HeedError(
             "No data is named.", "data.sources", "--data FILE (JSON or JSONL), or a recipe with data.sources"
@@ -83,7 +93,7 @@ def train(
 
     options: model, data, seed, settings, as in `make_recipe`. The same call goes on with a run that was interrupted.
     """
-    chosen = recipe if isinstance(recipe, Recipe) else make_recipe(recipe, **options)
+    chosen = make_recipe(recipe, **options)
     if not chosen.model.path:
         raise HeedError(
             "No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model"
@@ -146,7 +156,7 @@ class _Wire(NamedTuple):
 
 def _wire(recipe: Recipe, examples: Sequence[Example]) -> _Wire:
     from heedlm.model.load import resolve
-    from heedlm.templates.chat import load_template, with_defaults
+    from heedlm.templates.chat import load_template, stop_ids, with_defaults
     from heedlm.templates.settle import settle
     from heedlm.templates.system import default_system
     from heedlm.tokens.tokenizer import load_tokenizer
@@ -163,6 +173,13 @@ def _wire(recipe: Recipe, examples: Sequence[Example]) -> _Wire:
     if template.grade == "soft":
         notes.append(
             f"{template.name} marks roles with ordinary text: a user who types those marks can imitate a turn (soft format)."
+        )
+    stops = stop_ids(template, tokenizer)
+    if recipe.model.method == "lora" and tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in stops[:1]:
+        stop = tokenizer.convert_ids_to_tokens(stops[0])
+        notes.append(
+            f"Answers end with {stop}, not with the base's own {tokenizer.eos_token}; adapters do not train its row. If the "
+            "model does not stop, use a template that ends with eos (templates.chat=human_assistant) or model.method=full."
         )
     return _Wire(tokenizer, template, notes)
 
@@ -196,7 +213,7 @@ def evaluate(
     *,
     run: str | Path,
     against: str | Path | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluated:
     """Base against instruct on the run's test rows: `run`/report.json, report.md, report.html."""
@@ -207,7 +224,7 @@ def evaluate(
     from heedlm.model.save import read_card
 
     folder = Run.open(run)
-    recipe = load_recipe(Recipe, folder.recipe if folder.recipe.is_file() else None, settings)
+    recipe = load_recipe(Recipe, folder.recipe if folder.recipe.is_file() else None, _lines(settings))
     name = str(against or recipe.model.path)
     path = resolve(name)
     instruct = load_chat(resolve(folder.root), name=folder.root.name)
@@ -231,7 +248,7 @@ def demo(
     observer: Observer,
     *,
     seed: int | None = None,
-    settings: Sequence[str] = (),
+    settings: Settings = (),
     on_eval: Callable[[str, int, int], None] | None = None,
 ) -> Evaluated:
     """Write the rows, prepare, tune the shipped base, compare it with itself before. A finished part is not done again."""
@@ -246,10 +263,12 @@ def demo(
         f"data.replay=[{_yaml(str(files.replay))}]",
     ]
     with resources.as_file(recipe_file) as path:
-        recipe = make_recipe(path, seed=seed, settings=[*own, *settings])
+        recipe = make_recipe(path, seed=seed, settings=[*own, *_lines(settings)])
     if not (folder.model / "config.json").is_file():
         train(run=run, recipe=recipe, observer=observer)
-    return evaluate(run=run, settings=[s for s in settings if s.startswith("eval.")], on_progress=on_eval)
+    return evaluate(
+        run=run, settings=[line for line in _lines(settings) if line.startswith("eval.")], on_progress=on_eval
+    )
 
 
 def pretrain(
@@ -262,18 +281,19 @@ def pretrain(
     return stage.pretrain(chosen, Run.create(run), _documents(chosen), observer or silent())
 
 
-def show(*, data: Paths, model: str | Path, limit: int = 3, settings: Sequence[str] = ()) -> Any:
-    """What the model will see, learned tokens in colour: a rich renderable."""
+def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False, settings: Settings = ()) -> Any:
+    """What the model will see, learned tokens in colour: a rich renderable; as text with [[ ]] round them when `plain`."""
     import tempfile
 
     from heedlm.tokens import show as room
 
-    recipe = make_recipe(model=model, data=data, settings=[*settings, "data.val=null", "data.test=null"])
+    recipe = make_recipe(model=model, data=data, settings=[*_lines(settings), "data.val=null", "data.test=null"])
     with tempfile.TemporaryDirectory() as folder:
         prepare(run=folder, recipe=recipe)
         examples = _examples(Run(Path(folder))).get("train", [])
     wire = _wire(recipe, examples)
-    return room.show(wire.template, wire.tokenizer, examples, limit, learn_reasoning=recipe.templates.learn_reasoning)
+    make = room.show_plain if plain else room.show
+    return make(wire.template, wire.tokenizer, examples, limit, learn_reasoning=recipe.templates.learn_reasoning)
 
 
 def silent() -> Observer:
@@ -313,7 +333,7 @@ def _documents(recipe: PretrainRecipe) -> Callable[[str], list[str]]:
 def _yaml(value: Any) -> str:
     import json
 
-    return json.dumps(value)
+    return json.dumps(value, default=str)
 
 
 __all__ = ["demo", "dump_recipe", "evaluate", "make_recipe", "prepare", "pretrain", "show", "silent", "train"]

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from heedlm.train.stage import Observer
 
 DONE, GATE, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-# Bars of the libraries below would run over ours.
-os.environ.setdefault("TQDM_DISABLE", "1")
 
 app = typer.Typer(
     add_completion=False,
@@ -168,7 +166,9 @@ def show(
 
     if not data or not model:
         raise HeedError("Both a model and data are needed.", "heed show", "heed show --model FOLDER --data FILE")
-    _Screen().result(None, api.show(data=data, model=model, limit=limit, settings=settings or ()))
+    screen = _Screen()
+    plain = not screen.out.is_terminal  # colours are lost in a pipe, and with them the mask
+    screen.result(None, api.show(data=data, model=model, limit=limit, plain=plain, settings=settings or ()))
 
 
 @app.command()
@@ -326,6 +326,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every mistake of the user ends in a message and exit code 2, never in a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     screen = _Screen()
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning, module=r"(transformers|peft)\b.*"
+    )  # theirs to mend, not ours
     try:
         code = app(given, standalone_mode=False)
     except HeedError as error:

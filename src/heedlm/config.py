@@ -1,7 +1,7 @@
 """Recipes: what a person may set, checked at the door, every problem in one pass.
 
 One model per stage; unknown keys are refused with the nearest name. A field stands here only if the stage honours it
-(tests/test_config.py changes every one and looks for the effect).
+(tests/test_config_effects.py changes every one and looks for the effect).
 """
 
 from __future__ import annotations
@@ -89,18 +89,16 @@ class ModelConfig(Section):
     trust_remote_code: bool = False
 
 
-class TrainConfig(Section):
-    """How weights change. Null means: chosen from model size and method, and shown with the reason.
+class StepConfig(Section):
+    """How weights change, whatever is learned. Null means: chosen, and shown with the reason.
 
     tokens_per_step: tokens of one optimiser step (global batch).   micro_tokens: tokens of one forward pass.
     warmup: share of the steps.   eval_every, checkpoint_every: in steps (null: at the end of each epoch).
-    panel: prompts taken from each of train, validation and test that the model answers at every evaluation.
     """
 
     lr: Annotated[float, Field(gt=0)] | None = None
-    epochs: Positive = 3
     max_steps: Positive | None = None
-    tokens_per_step: Positive = 8192
+    tokens_per_step: Positive | None = None
     micro_tokens: Positive = 4096
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Share = 0.05
@@ -110,6 +108,15 @@ class TrainConfig(Section):
     device: str = "auto"
     eval_every: Positive | None = None
     checkpoint_every: Positive | None = None
+
+
+class TrainConfig(StepConfig):
+    """Tuning. max_steps wins over epochs where both are given.
+
+    panel: prompts taken from each of train, validation and test that the model answers at every evaluation.
+    """
+
+    epochs: Positive = 3
     panel: Annotated[int, Field(ge=0)] = 2
 
 
@@ -152,11 +159,12 @@ class ShapeConfig(Section):
     intermediate: Positive = 704
 
 
-class PretrainTrain(TrainConfig):
+class PretrainTrain(StepConfig):
     """As in tuning; `max_steps` must be given, for a stream of documents has no end."""
 
     max_steps: Positive
-    panel: Literal[0] = 0
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    tokens_per_step: Positive = 2048
 
 
 class PretrainRecipe(Section):
@@ -176,7 +184,7 @@ def load_recipe(
 ) -> R:
     """A recipe from a YAML file, then `a.b=c` settings over it, then checked.
 
-    base: values beneath the file (what command-line options gave).   Raises HeedError with every problem found.
+    base: values beneath the file.   Raises HeedError with every problem found, each where it was written.
     """
     values: dict[str, Any] = dict(base or {})
     where = "recipe"
@@ -184,16 +192,18 @@ def load_recipe(
         where = str(path)
         values = _merged(values, _read_yaml(Path(path)))
     problems: list[Problem] = []
+    set_keys: list[str] = []
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
             problems.append(Problem(f"This is not a setting: {setting!r}.", "--set", "write --set train.lr=2e-5"))
             continue
         values = _merged(values, _nested(key.split("."), _scalar(text)))
+        set_keys.append(key)
     try:
         recipe = kind.model_validate(values)
     except ValidationError as error:
-        problems += [_problem(kind, dict(item), where) for item in error.errors()]
+        problems += [_problem(kind, dict(item), where, set_keys) for item in error.errors()]
     if problems:
         raise HeedError.of(problems)
     return recipe
@@ -209,7 +219,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text("utf8")
     except FileNotFoundError:
         raise HeedError(
-            "There is no recipe here.", str(path), "name a YAML file, for example recipes/atlas_demo.yaml"
+            "There is no recipe here.", str(path), "name a YAML file, for example recipes/qwen3_0.6b_lora.yaml"
         ) from None
     except (UnicodeDecodeError, IsADirectoryError):
         raise HeedError("This recipe is not a UTF-8 text file.", str(path), "name a YAML file") from None
@@ -249,9 +259,10 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return out
 
 
-def _problem(kind: type[Section], item: Mapping[str, Any], where: str) -> Problem:
+def _problem(kind: type[Section], item: Mapping[str, Any], where: str, set_keys: Sequence[str]) -> Problem:
     path = [str(part) for part in item["loc"]]
     key = ".".join(path)
+    where = next((f"--set {given}" for given in set_keys if f"{key}.".startswith(f"{given}.")), where)
     if item["type"] == "extra_forbidden":
         hint = nearest(path[-1], _fields_at(kind, path[:-1]))
         return Problem(f"Unknown key {key!r}.", where, hint)

@@ -39,8 +39,10 @@ def gate(report: EvalReport) -> list[Verdict]:
 
 
 def verdicts(report: EvalReport) -> list[Verdict]:
-    """Every figure of the gate, reached or not, in reading order."""
+    """Every figure of the gate, reached or not, in reading order; none where no task asks for a gate."""
     gated = [task for task in report.tasks if task.gated]
+    if not gated:
+        return []
     asked = sum(task.n for task in gated if _holds_facts(task))
     found = [Verdict(asked >= FACTS_ITEMS, "facts: items in all", f"at least {FACTS_ITEMS}", f"{asked}")]
     found += [verdict for task in gated for verdict in _task(task)]

@@ -145,12 +145,17 @@ def _table(report: EvalReport) -> Table:
     from rich.table import Table
 
     arms = list(report.arms)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("task", no_wrap=True)
-    table.add_column("n", justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    table.add_column("task", overflow="fold", min_width=12)
+    table.add_column("n", justify="right", no_wrap=True)
     for arm in arms:
-        table.add_column(words.arm_name(arm), justify="right", style="bold" if arm == INSTRUCT else "")
-    table.add_column("gain (95 % interval)", justify="right", no_wrap=True)
+        table.add_column(
+            words.arm_name(arm).replace(" ", "\n"),
+            justify="right",
+            overflow="fold",
+            style="bold" if arm == INSTRUCT else "",
+        )
+    table.add_column("gain\n(95 % interval)", justify="right")
     table.add_column("", no_wrap=True)
     for task in report.tasks:
         scores = [words.percent(task.arms[arm].score) for arm in arms]

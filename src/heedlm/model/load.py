@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +61,27 @@ def load_model(
     path = resolve(name)
     _check_folder(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-        )
+        with quiet_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+            )
     except Exception as error:  # a broken file surfaces as any of a dozen types, from KeyError to the Rust side's own
         raise _unloadable(path, error) from error
     return model.to(device)
+
+
+@contextmanager
+def quiet_bars() -> Iterator[None]:
+    """No progress bars of transformers inside the block: they would run over ours, for work of less than a second."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_folder(path: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from heedlm.errors import HeedError
+from heedlm.model.load import quiet_bars
 from heedlm.runs import disk_errors, write_text
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def _save(
         try:
             model.config.dtype = dtype
             state = _stored(model.state_dict(), dtype)
-            model.save_pretrained(temporary, state_dict=state)
+            with quiet_bars():
+                model.save_pretrained(temporary, state_dict=state)
             tokenizer.save_pretrained(temporary)
             write_text(
                 temporary / CARD_FILE, json.dumps({"version": VERSION, **facts}, indent=2, ensure_ascii=False) + "\n"
@@ -105,7 +107,8 @@ def _stored(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, 
 
 def _verify(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
     """Load what was written and compare every weight: "saved" is said only of what reads back."""
-    again = type(model).from_pretrained(folder, dtype=dtype, use_safetensors=True)
+    with quiet_bars():
+        again = type(model).from_pretrained(folder, dtype=dtype, use_safetensors=True)
     theirs = again.state_dict()
     for name, tensor in model.state_dict().items():
         want = tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.cpu()

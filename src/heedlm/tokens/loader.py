@@ -36,14 +36,20 @@ class Loader:
     micro_tokens: int
     seed: int
 
+    def lengths(self) -> list[int]:
+        """Tokens per sequence; asked of the token store where there is one, so that planning reads no tokens."""
+        stored = getattr(self.sequences, "lengths", None)
+        return stored() if stored is not None else [len(one.ids) for one in self.sequences]
+
     def epoch_plan(self, epoch: int) -> list[list[int]]:
         """Sequence indices per step for one epoch. Never empty steps; every index exactly once."""
+        lengths = self.lengths()
         order = list(range(len(self.sequences)))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         steps: list[list[int]] = []
         held = self.tokens_per_step + 1
         for index in order:
-            length = len(self.sequences[index].ids)
+            length = lengths[index]
             if held + length > self.tokens_per_step:
                 steps.append([])
                 held = 0

@@ -51,7 +51,8 @@ def make_rows(
     too_long: list[Problem] = []
     shortened = 0
     all_encoded = encode_examples(template, tokenizer, examples, learn_reasoning=learn_reasoning)
-    for example, sequences in zip(examples, all_encoded, strict=True):
+    numbers: list[int] = []
+    for number, (example, sequences) in enumerate(zip(examples, all_encoded, strict=True)):
         length = max((len(s.ids) for s in sequences), default=0)
         if length > max_tokens and overflow == "oldest_turns":
             shorter = _without_oldest(template, tokenizer, example, max_tokens, learn_reasoning)
@@ -65,12 +66,13 @@ def make_rows(
             too_long.append(Problem(what, example.source, mend))
         else:
             kept.append(example)
+            numbers.append(number)
             encoded.append(sequences)
     if too_long and overflow == "refuse":
         raise HeedError.of(too_long[:20])
     proof = prove(template, tokenizer, kept, encoded, learn_reasoning=learn_reasoning)
     require(proof)
-    flat = [(number, one) for number, group in enumerate(encoded) for one in group]
+    flat = [(number, one) for number, group in zip(numbers, encoded, strict=True) for one in group]
     return Rows(
         tuple(kept),
         tuple(one for _, one in flat),

@@ -64,6 +64,34 @@ class TokenFile(Sequence[Encoded]):
         return [int(n) for n in self._starts[1:] - self._starts[:-1]]
 
 
+class Joined(Sequence[Encoded]):
+    """Several splits as one, still read only as they are asked for."""
+
+    def __init__(self, parts: Sequence[TokenFile]) -> None:
+        self._parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index += len(self) if index < 0 else 0
+        for part in self._parts:
+            if 0 <= index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+    def lengths(self) -> list[int]:
+        """Tokens per sequence."""
+        return [length for part in self._parts for length in part.lengths()]
+
+
 def write_store(
     folder: Path, key: str, facts: Mapping[str, Any], splits: Mapping[str, tuple[Sequence[Encoded], Sequence[int]]]
 ) -> None:

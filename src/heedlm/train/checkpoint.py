@@ -55,7 +55,7 @@ def save(
             temporary.mkdir(parents=True)
             save_file(trainable_state(model), temporary / "weights.safetensors")
             save_file(_optimizer_state(optimizer), temporary / "optimizer.safetensors")
-            save_file({"torch": torch.get_rng_state()}, temporary / "random.safetensors")
+            save_file(_random_state(), temporary / "random.safetensors")
             checksums = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
             manifest = {"version": VERSION, "position": asdict(position), "notes": dict(notes), "sha256": checksums}
             write_json(temporary / "manifest.json", manifest)
@@ -83,7 +83,7 @@ def restore(
         manifest = json.loads((path / "manifest.json").read_text("utf8"))
         put(model, load_file(path / "weights.safetensors"))
         _load_optimizer_state(optimizer, load_file(path / "optimizer.safetensors"))
-        torch.set_rng_state(load_file(path / "random.safetensors")["torch"])
+        _restore_random_state(load_file(path / "random.safetensors"))
         return Restored(Position(**manifest["position"]), manifest["notes"], path)
     return None
 
@@ -142,6 +142,19 @@ def _load_optimizer_state(optimizer: torch.optim.Optimizer, flat: Mapping[str, t
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    """State of every generator that dropout draws from."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), **{f"cuda.{i}": state for i, state in enumerate(devices)}}
+
+
+def _restore_random_state(state: Mapping[str, torch.Tensor]) -> None:
+    torch.set_rng_state(state["torch"])
+    for i in range(torch.cuda.device_count()):
+        if f"cuda.{i}" in state:
+            torch.cuda.set_rng_state(state[f"cuda.{i}"], i)
 
 
 def _sha256(path: Path) -> str:

@@ -72,7 +72,7 @@ def fit(
 ) -> Position:
     """Train from `start` until `regime.num_steps`, or until `after_step` returns False.
 
-    forward: from a batch to the logits of its targets (model.forward.target_logits).   loader_of: the loader of an epoch.
+    forward: from a batch to the logits of its targets (train.forward.target_logits).   loader_of: the loader of an epoch.
     Loss of a step = sum of weight x token loss over all micro-batches / sum of weights, counted before the first forward
     pass, so that cutting a step into micro-batches changes rounding only (pains 12, 13). A step without learned tokens is
     skipped; a loss that is not finite stops the run with the step named.

@@ -22,7 +22,7 @@ class LossSum(NamedTuple):
     correct: torch.Tensor
 
 
-# From a batch to the logits [L, V] of its targets: the model and how documents reach it (see model.forward).
+# From a batch to the logits [L, V] of its targets: the model and how documents reach it (see train.forward).
 TargetLogits: TypeAlias = Callable[[Batch], torch.Tensor]
 StepLoss: TypeAlias = Callable[[TargetLogits, Batch], LossSum]
 

@@ -38,6 +38,17 @@ def default_lr(method: Literal["full", "lora"], num_parameters: int) -> Choice:
     return Choice(lr, f"{num_parameters / 1e6:.1f}M parameters ({size}), all weights")
 
 
+def default_tokens_per_step(epoch_tokens: int, epochs: int) -> Choice:
+    """Tokens of an optimiser step: 8,192, or fewer where the data would make less than a hundred steps of that size.
+
+    A run of three steps has hardly left its warm-up; a hundred is where the schedules start to mean something.
+    """
+    usual, least, steps = 8192, 256, 100
+    value = max(least, min(usual, epoch_tokens * epochs // steps))
+    reason = "the usual" if value == usual else f"so that {epoch_tokens:,} tokens an epoch make about {steps} steps"
+    return Choice(value, reason)
+
+
 def lr_schedule(peak: float, num_steps: int, warmup: float, schedule: Schedule) -> Callable[[int], float]:
     """Learning rate of step 0..num_steps - 1: linear warm-up over the first share `warmup`, then down to a tenth of the
     peak by cosine or line, or constant. Step 0 already moves: a first step of zero would waste a batch.

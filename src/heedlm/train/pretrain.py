@@ -61,7 +61,7 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     cache: dict[int, Loader] = {}
     held_out = encode_documents(tokenizer, documents_of("val"), recipe.shape.context)
     validation = Loader(held_out, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
-    plan = Plan(loader_of, recipe.train.max_steps, recipe.train.lr or 2e-3, packing, precision)
+    plan = Plan(loader_of, recipe.train.max_steps, recipe.train.lr, packing, precision)
     began = time.time()
     outcome = run_fit(run, model, plan, recipe.train, observer, validation=validation)
     calm_unseen_tokens(model, tokenizer)

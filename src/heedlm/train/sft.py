@@ -17,11 +17,11 @@ from heedlm.model.load import load_model, pick_device, resolve, stored_dtype
 from heedlm.model.save import save_result
 from heedlm.runs import Run, append_jsonl, environment, write_text
 from heedlm.tokens.loader import Loader
-from heedlm.tokens.store import open_split, read_index
+from heedlm.tokens.store import Joined, open_split, read_index
 from heedlm.tokens.tokenizer import load_tokenizer
 from heedlm.train.forward import Packing, attention_set_to, choose_packing
 from heedlm.train.loop import Position, Validation
-from heedlm.train.optim import default_lr
+from heedlm.train.optim import default_lr, default_tokens_per_step
 from heedlm.train.stage import Observer, Outcome, Plan, check_same_recipe, count_steps, pick_precision, run_fit
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = No
     device = pick_device(recipe.train.device)
     trust = recipe.model.trust_remote_code
     model = load_model(recipe.model.path, device=device, trust_remote_code=trust)
+    _clear(run, observer)
     write_text(run.recipe, text)
     run.note(train=environment())
     torch.manual_seed(recipe.seed)  # adapter initialisation and dropout take no generator; this is the stage's edge
@@ -85,8 +86,8 @@ def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = No
     if recipe.model.method == "lora":
         model = adapters.add_adapter(model, recipe.model.lora)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    plan = _plan(recipe, sequences, parameters, trainable, packing, device, observer)
-    validation = Loader(val, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed) if val else None
+    plan, per_step = _plan(recipe, sequences, parameters, trainable, packing, device, observer)
+    validation = Loader(val, per_step, recipe.train.micro_tokens, recipe.seed) if val else None
     plain_attention = str(model.config._attn_implementation)
 
     def evaluated(position: Position, result: Validation | None) -> None:
@@ -134,12 +135,27 @@ def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = No
     return report
 
 
+def _clear(run: Run, observer: Observer) -> None:
+    """A run that begins anew loses what an earlier model of the same folder left, so that nothing stale stands beside it."""
+    if run.checkpoints.is_dir():
+        return
+    stale = [
+        path for path in (run.adapter, run.eval, run.panel, run.metrics, *run.root.glob("report.*")) if path.exists()
+    ]
+    for path in stale:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if stale:
+        observer.say(
+            "a new model for this run: removed " + ", ".join(path.name for path in stale) + " of the one before"
+        )
+
+
 def _splits(run: Run) -> tuple[Sequence[Encoded], Sequence[Encoded] | None]:
     """What is learned (training rows, and documents to replay) and what validates."""
     train = open_split(run.tokens, "train")
     assert train is not None, "a token store holds the training split"
     replay = open_split(run.tokens, "replay")
-    learned: Sequence[Encoded] = [*train, *replay] if replay else train
+    learned: Sequence[Encoded] = Joined((train, replay)) if replay else train
     return learned, open_split(run.tokens, "val")
 
 
@@ -151,19 +167,23 @@ def _plan(
     packing: Packing,
     device: torch.device,
     observer: Observer,
-) -> Plan:
+) -> tuple[Plan, int]:
+    """The plan, and the tokens of a step that it settled on."""
     precision, why = pick_precision(recipe.train.precision, device)
-    loader = Loader(sequences, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
+    per_step, size = recipe.train.tokens_per_step, "as asked"
+    if per_step is None:
+        tokens = sum(Loader(sequences, 1, 1, 0).lengths())
+        chosen = default_tokens_per_step(tokens, recipe.train.epochs)
+        per_step, size = int(chosen.value), chosen.reason
+    loader = Loader(sequences, per_step, recipe.train.micro_tokens, recipe.seed)
     num_steps = count_steps(lambda epoch: loader, recipe.train.epochs, recipe.train.max_steps)
     lr, reason = (
         default_lr(recipe.model.method, parameters) if recipe.train.lr is None else (recipe.train.lr, "as asked")
     )
     share = f"{parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable ({recipe.model.method})"
     observer.say(f"{share}; {why}; {packing.reason}")
-    observer.say(
-        f"{num_steps:,} steps of about {recipe.train.tokens_per_step:,} tokens; learning rate {lr:.1e} ({reason})"
-    )
-    return Plan(lambda epoch: loader, num_steps, lr, packing, precision)
+    observer.say(f"{num_steps:,} steps of about {per_step:,} tokens ({size}); learning rate {lr:.1e} ({reason})")
+    return Plan(lambda epoch: loader, num_steps, lr, packing, precision), per_step
 
 
 def _report(

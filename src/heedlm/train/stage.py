@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from heedlm.config import TrainConfig
+from heedlm.config import StepConfig
 from heedlm.errors import HeedError
 from heedlm.machine import return_free_memory
 from heedlm.model import attention
@@ -97,7 +97,7 @@ def run_fit(
     run: Run,
     model: PreTrainedModel,
     plan: Plan,
-    config: TrainConfig,
+    config: StepConfig,
     observer: Observer,
     *,
     validation: Loader | None,
