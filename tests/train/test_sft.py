@@ -163,6 +163,53 @@ def test_going_on_with_another_recipe_is_refused_with_the_keys(data: Path, tmp_p
         api.train(model=model, data=data, run=tmp_path / "run", settings=[*SMALL, "train.lr=0.5"])
 
 
+def test_going_on_with_other_rows_is_refused(data: Path, tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "base")
+    with pytest.raises(Interrupted):
+        api.train(model=model, data=data, run=tmp_path / "run", settings=SMALL, observer=interrupt_at(2))
+    data.write_text(json.dumps([*ROWS, {"instruction": "One more?", "input": "", "output": "Yes."}]))
+    with pytest.raises(HeedError, match="have changed since this run was begun"):
+        api.train(model=model, data=data, run=tmp_path / "run", settings=SMALL)
+    data.write_text(json.dumps(ROWS))
+    assert api.train(model=model, data=data, run=tmp_path / "run", settings=SMALL).steps > 2
+
+
+def test_a_new_model_in_an_old_folder_leaves_nothing_stale(data: Path, tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "base")
+    run = tmp_path / "run"
+    api.train(
+        model=model, data=data, run=run, settings=[*SMALL, "train.max_steps=1", "model.method=lora", "data.test=0.3"]
+    )
+    api.evaluate(run=run, settings=["eval.max_tokens=2"])
+    assert (run / "adapter").is_dir()
+    assert (run / "report.json").is_file()
+    said: list[str] = []
+    api.train(
+        model=model,
+        data=data,
+        run=run,
+        settings=[*SMALL, "train.max_steps=1"],
+        observer=Observer(said.append, lambda *a: None),
+    )
+    assert not (run / "adapter").exists()
+    assert not (run / "report.json").exists()
+    assert any("removed adapter" in line for line in said)
+
+
+def test_a_step_is_sized_by_the_data_where_nothing_is_asked(data: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    model = checkpoint(tmp_path / "base")
+    observer = Observer(said.append, lambda *a: None)
+    api.train(
+        model=model,
+        data=data,
+        run=tmp_path / "run",
+        settings=["train.panel=0", "train.epochs=1", "train.device=cpu"],
+        observer=observer,
+    )
+    assert any("steps of about 256 tokens (so that" in line for line in said)
+
+
 def test_a_second_run_finds_its_tokens_and_says_so(data: Path, tmp_path: Path) -> None:
     model = checkpoint(tmp_path / "base")
     settings = [*SMALL, "train.max_steps=1"]

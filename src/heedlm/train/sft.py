@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from heedlm.config import Recipe, dump_recipe
+from heedlm.errors import HeedError
 from heedlm.messages import Encoded
 from heedlm.model import adapters
 from heedlm.model.load import load_model, pick_device, resolve, stored_dtype
@@ -73,13 +74,14 @@ def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = No
     text = dump_recipe(recipe)
     check_same_recipe(run, text, ignore=("eval.",))
     index = read_index(run.tokens)
+    _check_same_tokens(run, index["key"])
     sequences, val = _splits(run)
     device = pick_device(recipe.train.device)
     trust = recipe.model.trust_remote_code
     model = load_model(recipe.model.path, device=device, trust_remote_code=trust)
     _clear(run, observer)
     write_text(run.recipe, text)
-    run.note(train=environment())
+    run.note(train=environment(), tokens=index["key"])
     torch.manual_seed(recipe.seed)  # adapter initialisation and dropout take no generator; this is the stage's edge
     parameters = sum(p.numel() for p in model.parameters())
     packing = choose_packing(model)
@@ -133,6 +135,17 @@ def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = No
     )
     shutil.rmtree(run.checkpoints, ignore_errors=True)  # the verified result stands; nothing is left to resume
     return report
+
+
+def _check_same_tokens(run: Run, key: str) -> None:
+    """Refuse to go on with a run on other tokens than it was begun with: its position would point into other rows."""
+    before = run.info().get("tokens")
+    if run.checkpoints.is_dir() and before is not None and before != key:
+        raise HeedError(
+            "The rows or what they are tokenised with have changed since this run was begun.",
+            str(run.root),
+            "put the data back to go on, or use another --run folder to start anew",
+        )
 
 
 def _clear(run: Run, observer: Observer) -> None:
