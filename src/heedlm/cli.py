@@ -340,7 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.Abort:
         code = INTERRUPTED
     except KeyboardInterrupt:
-        screen.err.print(Text("Interrupted."))
+        screen.err.print(Text(f"Interrupted; what was finished is kept. Go on with: heed {shlex.join(given)}"))
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: click's usage errors and our own clean stop pass here
         code = _last_door(error, given, screen)

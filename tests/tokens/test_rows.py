@@ -43,6 +43,13 @@ def test_refusing_names_every_row_that_is_too_long() -> None:
     assert [p.where for p in caught.value.problems] == ["rows.jsonl:3", "rows.jsonl:4"]
 
 
+def test_many_rows_that_are_too_long_are_counted() -> None:
+    with pytest.raises(HeedError) as caught:
+        make_rows(CHATML, TOKENIZER, [conversation(2)] * 25, max_tokens=5, overflow="refuse")
+    assert len(caught.value.problems) == 21
+    assert "5 more" in caught.value.problems[-1].what
+
+
 def test_oldest_turns_go_whole_and_the_system_text_stays() -> None:
     example = conversation(4, system="Be brief.")
     limit = length(conversation(2, system="Be brief."))

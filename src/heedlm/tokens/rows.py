@@ -18,6 +18,8 @@ from heedlm.tokens.proof import Proof, prove, require
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SHOWN = 20  # problems of one kind that are worth a person's reading
+
 Overflow = Literal["drop", "refuse", "oldest_turns"]
 
 
@@ -69,7 +71,9 @@ def make_rows(
             numbers.append(number)
             encoded.append(sequences)
     if too_long and overflow == "refuse":
-        raise HeedError.of(too_long[:20])
+        rest = len(too_long) - SHOWN
+        more = [Problem(f"... and {rest:,} more rows that are too long.")] if rest > 0 else []
+        raise HeedError.of([*too_long[:SHOWN], *more])
     proof = prove(template, tokenizer, kept, encoded, learn_reasoning=learn_reasoning)
     require(proof)
     flat = [(number, one) for number, group in zip(numbers, encoded, strict=True) for one in group]
