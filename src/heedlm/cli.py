@@ -326,6 +326,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every mistake of the user ends in a message and exit code 2, never in a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     screen = _Screen()
+    # Compiled bf16 products are kept per shape, a thousand of them by default: gigabytes in a long run (docs/log.md).
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module=r"(transformers|peft)\b.*"
     )  # theirs to mend, not ours

@@ -22,6 +22,8 @@ _MAX_GROUP_PADDING = 0.25
 # Up to this length two batched products with a softmax between beat the fused CPU kernel: on documents of 185 tokens with
 # 32-wide heads the fused kernel took 53 % of a training step (docs/log.md, 2026-11-20). Beyond it the T x T scores cost memory.
 _MANUAL_UP_TO = 1024
+# Widths are rounded up, so that the shapes of products repeat: the CPU's bf16 products are compiled per shape and kept.
+_WIDTH_STEP = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ def layout(starts: torch.Tensor, num_tokens: int | None = None, device: torch.de
     groups: list[Group] = []
     at = len(order)
     while at > 0:  # longest first: the longest of a group sets its width
-        width = lengths[order[at - 1]]
-        first, tokens = at - 1, width
-        while first > 0 and tokens + lengths[order[first - 1]] >= (1 - _MAX_GROUP_PADDING) * width * (at - first + 1):
+        longest = lengths[order[at - 1]]
+        width = -(-longest // _WIDTH_STEP) * _WIDTH_STEP
+        first, tokens = at - 1, longest
+        while first > 0 and tokens + lengths[order[first - 1]] >= (1 - _MAX_GROUP_PADDING) * longest * (at - first + 1):
             first -= 1
             tokens += lengths[order[first]]
         groups.append(_group([(bounds[d], lengths[d]) for d in order[first:at]], width, device))
