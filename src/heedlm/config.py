@@ -177,6 +177,8 @@ class PretrainRecipe(Section):
 
 
 R = TypeVar("R", bound=Section)
+# What pydantic puts into a place to name the branch of a union: no key of ours.
+_BRANCHES = frozenset(("str", "float", "int", "bool"))
 
 
 def load_recipe(
@@ -203,7 +205,8 @@ def load_recipe(
     try:
         recipe = kind.model_validate(values)
     except ValidationError as error:
-        problems += [_problem(kind, dict(item), where, set_keys) for item in error.errors()]
+        found = [_problem(kind, dict(item), where, set_keys) for item in error.errors()]
+        problems += {(problem.what.partition(":")[0], problem.where): problem for problem in reversed(found)}.values()
     if problems:
         raise HeedError.of(problems)
     return recipe
@@ -260,7 +263,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 
 def _problem(kind: type[Section], item: Mapping[str, Any], where: str, set_keys: Sequence[str]) -> Problem:
-    path = [str(part) for part in item["loc"]]
+    path = [part for part in map(str, item["loc"]) if "-" not in part and part not in _BRANCHES]
     key = ".".join(path)
     where = next((f"--set {given}" for given in set_keys if f"{key}.".startswith(f"{given}.")), where)
     if item["type"] == "extra_forbidden":

@@ -84,3 +84,14 @@ def test_a_device_that_is_not_there_is_refused() -> None:
             pick_device("cuda")
     with pytest.raises(HeedError, match="no device 'abacus'"):
         pick_device("abacus")
+
+
+def test_a_typo_under_a_folder_that_exists_is_not_asked_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HeedError, match="no model folder") as caught:
+        resolve("runs/dmo")
+    assert "runs/demo" in caught.value.problems[0].mend
+    assert resolve("Qwen/Qwen3-0.6B-Base") == "Qwen/Qwen3-0.6B-Base"

@@ -88,7 +88,8 @@ def to_markdown(report: EvalReport) -> str:
     lines += ["", *(f"- {line}" for line in _facts(report)), ""]
     found = verdicts(report)
     missed = [verdict for verdict in found if not verdict.passed]
-    lines.append(f"Gate: {len(found) - len(missed)} of {len(found)} figures reached.")
+    if found:
+        lines.append(f"Gate: {len(found) - len(missed)} of {len(found)} figures reached.")
     lines += [f"- not reached: {verdict}" for verdict in missed]
     if report.about:
         lines += ["", "| how to reproduce | |", "|---|---|"]
@@ -160,7 +161,14 @@ def _table(report: EvalReport) -> Table:
     for task in report.tasks:
         scores = [words.percent(task.arms[arm].score) for arm in arms]
         gain = f"{words.points(task.difference)} ({words.points(task.low)} to {words.points(task.high)})"
-        mark = "[green]better[/]" if task.low > 0 else "[red]worse[/]" if task.high < 0 else "[dim]not sure[/]"
+        sure = task.p < words.SURE  # on a handful of items the interval alone says more than it knows
+        mark = (
+            "[green]better[/]"
+            if sure and task.low > 0
+            else "[red]worse[/]"
+            if sure and task.high < 0
+            else "[dim]not sure[/]"
+        )
         table.add_row(
             words.task_title(task.name), str(task.n), *scores, gain, mark + ("" if task.gated else " [dim]*[/]")
         )

@@ -30,6 +30,9 @@ KIND_NAMES = {
     "system": "System texts",
 }
 
+# A p-value under which a difference is called one; on a handful of items an interval alone says more than it knows.
+SURE = 0.05
+
 
 def arm_name(arm: str) -> str:
     """The arm as people read it."""

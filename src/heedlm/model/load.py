@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -23,10 +23,18 @@ def resolve(name: str | Path) -> str:
     if str(name) in SHIPPED and not Path(name).exists():
         return str(SHIPPED[str(name)])
     path = Path(name)
+    first = Path(path.parts[0]) if len(path.parts) > 1 and not path.is_absolute() else None
+    if first is not None and first.is_dir() and not path.exists():  # a typo, no hub id: the hub need not be asked
+        here = [str(first / entry.name) for entry in first.iterdir() if entry.is_dir()]
+        raise HeedError(
+            "There is no model folder here.", str(name), nearest(str(name), here) if here else "check the path"
+        )
     if (path / "run.json").is_file():
         if not (path / "model" / "config.json").is_file():
             raise HeedError(
-                "This run has no finished model yet.", str(path), f"heed train --run {path} goes on with it"
+                "This run has no finished model yet.",
+                str(path),
+                f"heed train --run {path} or the command that began it, with its options",
             )
         return str(path / "model")
     return str(name)
