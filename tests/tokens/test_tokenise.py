@@ -68,7 +68,9 @@ def test_nothing_changed_is_a_hit_and_each_change_is_named(tmp_path: Path) -> No
 
 
 def test_replay_that_does_not_reach_is_all_there_is(tmp_path: Path) -> None:
-    index = make(tmp_path / "t", documents=["One."])
+    said: list[str] = []
+    index = make(tmp_path / "t", said, documents=["One."])
+    assert any("all there is" in line for line in said)
     assert index["counts"]["replay"]["rows"] == 1  # type: ignore[index]
 
 

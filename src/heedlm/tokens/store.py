@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -23,7 +24,27 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class TokenFile(Sequence[Encoded]):
+class _Sequences(Sequence[Encoded]):
+    """Indexing that both kinds of split share; `_at` reads one sequence, its index already in 0..len - 1."""
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._at(index)
+
+    @abstractmethod
+    def _at(self, index: int) -> Encoded: ...
+
+
+class TokenFile(_Sequences):
     """The sequences of one split, read from memory-mapped arrays as they are asked for.
 
     row_of(i): the row of the split's file that sequence i came from, counted from 0.
@@ -42,17 +63,7 @@ class TokenFile(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+    def _at(self, index: int) -> Encoded:
         part = slice(int(self._starts[index]), int(self._starts[index + 1]))
         return Encoded(tuple(self._ids[part].tolist()), tuple(self._weights[part].tolist()))
 
@@ -64,7 +75,7 @@ class TokenFile(Sequence[Encoded]):
         return [int(n) for n in self._starts[1:] - self._starts[:-1]]
 
 
-class Joined(Sequence[Encoded]):
+class Joined(_Sequences):
     """Several splits as one, still read only as they are asked for."""
 
     def __init__(self, parts: Sequence[TokenFile]) -> None:
@@ -73,14 +84,7 @@ class Joined(Sequence[Encoded]):
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)
 
-    @overload
-    def __getitem__(self, index: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Encoded]: ...
-    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index += len(self) if index < 0 else 0
+    def _at(self, index: int) -> Encoded:
         for part in self._parts:
             if 0 <= index < len(part):
                 return part[index]

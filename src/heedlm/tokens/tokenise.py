@@ -69,13 +69,15 @@ def tokenise(
         n: (rows.sequences, rows.row_of) for n, rows in made.items()
     }
     if documents and limits.replay_share:
-        replay = _replay(documents, tokenizer, counts[TRAIN]["tokens"], limits)
+        wanted = round(counts[TRAIN]["tokens"] * limits.replay_share / (1 - limits.replay_share))
+        replay = _replay(documents, tokenizer, wanted, limits)
         tokens = sum(len(piece.ids) for piece in replay)
         counts[REPLAY] = {
             "rows": len(replay),
             "sequences": len(replay),
             "tokens": tokens,
             "learned_tokens": tokens - len(replay),
+            "wanted": wanted,
         }
         stored[REPLAY] = (replay, [-1] * len(replay))
     for name, of in counts.items():
@@ -137,7 +139,8 @@ def _counts(rows: Rows) -> dict[str, int]:
 
 def _told(name: str, counts: Mapping[str, int]) -> str:
     if name == REPLAY:
-        return f"replay: {counts['rows']:,} pieces of plain documents, {counts['tokens']:,} tokens mixed in"
+        short = "" if counts["tokens"] >= counts["wanted"] else f" (all there is; {counts['wanted']:,} were asked for)"
+        return f"replay: {counts['rows']:,} pieces of plain documents, {counts['tokens']:,} tokens mixed in{short}"
     extra = ""
     if counts["too_long"]:
         extra += f"; {counts['too_long']:,} too long and dropped"
@@ -148,9 +151,8 @@ def _told(name: str, counts: Mapping[str, int]) -> str:
     return f"{name}: {counts['rows']:,} rows, {counts['tokens']:,} tokens, {counts['learned_tokens']:,} learned; every row proved{extra}"
 
 
-def _replay(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int, limits: Limits) -> list[Encoded]:
-    """Documents for `replay_share` of all training tokens, drawn without putting back, as far as they reach."""
-    wanted = tokens * limits.replay_share / (1 - limits.replay_share)
+def _replay(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, wanted: int, limits: Limits) -> list[Encoded]:
+    """Documents of about `wanted` tokens together, drawn without putting back, as far as they reach."""
     order = list(documents)
     random.Random(f"{limits.seed}/replay").shuffle(order)
     chosen: list[Encoded] = []
