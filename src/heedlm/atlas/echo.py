@@ -25,7 +25,7 @@ _HEADS = (
     "Inventory",
 )
 _AGAIN = ("Again", "Once more", "The same again", "Second reading", "Checked", "Repeated", "Copy")
-_BETWEEN = (", ", "\n", "; ", " - ", " / ")
+_BETWEEN = (" ", " ", ", ", "\n", "; ", " - ", " / ")
 MIN_ITEMS, MAX_ITEMS = 4, 24
 
 

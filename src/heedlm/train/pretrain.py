@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from heedlm.config import PretrainRecipe, ShapeConfig, dump_recipe
+from heedlm.config import PretrainRecipe, dump_recipe
+from heedlm.model.fresh import new_model
 from heedlm.model.load import pick_device
 from heedlm.model.save import save_base
 from heedlm.runs import Run, environment, write_text
@@ -45,8 +46,7 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     tokenizer = _tokenizer(recipe, run, documents_of, observer)
     device = pick_device(recipe.train.device)
     precision, why = pick_precision(recipe.train.precision, device)
-    torch.manual_seed(recipe.seed)  # weight initialisation has no generator argument; this is the stage's edge
-    model = _new_model(recipe.shape, tokenizer).to(device)
+    model = new_model(recipe.shape, tokenizer, recipe.seed).to(device)
     packing = choose_packing(model)
     num_parameters = sum(p.numel() for p in model.parameters())
     observer.say(f"{num_parameters / 1e6:.2f}M parameters; {why}; {packing.reason}")
@@ -101,23 +101,3 @@ def _tokenizer(
         observer.say(f"training a tokenizer of {recipe.shape.vocab_size:,} tokens")
         train_tokenizer(documents_of("tokenizer"), recipe.shape.vocab_size).save_pretrained(folder)
     return load_tokenizer(folder)
-
-
-def _new_model(shape: ShapeConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=shape.hidden,
-            intermediate_size=shape.intermediate,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            max_position_embeddings=shape.context,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
