@@ -29,11 +29,11 @@ from heedlm.tokens.rows import make_rows
 from heedlm.tokens.tokenizer import load_tokenizer
 from heedlm.train.forward import attention_set_to, choose_packing, target_logits
 from heedlm.train.loop import Regime, Validation, fit, validate
-from heedlm.train.loss import LossSum, StepLoss, TargetLogits, token_nll
+from heedlm.train.loss import Forward, LossSum, StepLoss, token_nll
 from heedlm.train.optim import adamw, default_lr, lr_schedule
 
 
-def trusted_nll(forward: TargetLogits, batch: Batch) -> LossSum:
+def trusted_nll(forward: Forward, batch: Batch) -> LossSum:
     """Cross-entropy in which each token is weighted with its own probability (the weight itself is not differentiated)."""
     logits = forward(batch).float()  # [L, V]
     nll = F.cross_entropy(logits, batch.target_id, reduction="none")  # [L]

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from heedlm.messages import Encoded
 from heedlm.model import attention
 from heedlm.tokens.pack import pack
+from heedlm.tokens.prefix import Tree
 from heedlm.train.forward import Packing, attention_set_to, choose_packing, target_logits
+from heedlm.train.loss import Forward, token_nll
 from tests.families import FAMILIES, VOCABULARY, build
 
 PACKS = ("gemma2", "gemma3", "gpt2", "llama", "mistral", "mixtral", "neox", "opt", "phi3", "qwen2", "qwen3")
@@ -22,13 +24,13 @@ def documents(*sizes: int) -> list[Encoded]:
 
 
 def loss_and_gradients(
-    model: torch.nn.Module, packing: Packing, rows: list[list[Encoded]]
+    model: torch.nn.Module, packing: Packing, rows: list[list[Encoded]], trees: list[Tree] | None = None
 ) -> tuple[float, dict[str, torch.Tensor]]:
     forward = target_logits(model, packing)  # type: ignore[arg-type]
     model.zero_grad()
     total = torch.zeros((), dtype=torch.float64)
     for row in rows:
-        batch = pack(row)
+        batch = pack(row, trees=trees)
         logits = forward(batch)
         nll = torch.nn.functional.cross_entropy(logits, batch.target_id, reduction="none")
         loss = (nll * batch.target_weight).sum()
@@ -50,12 +52,114 @@ def test_packed_equals_unpacked_in_loss_and_every_gradient(name: str) -> None:
     with attention_set_to(model, attention.NAME):
         packed, gradients = loss_and_gradients(model, Packing(True, ""), [rows])
     assert packed == pytest.approx(alone, rel=1e-6)
-    assert gradients.keys() == alone_gradients.keys()
-    largest = max(float(g.abs().max()) for g in alone_gradients.values())
+    assert_same(gradients, alone_gradients)
+
+
+def assert_same(gradients: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Every gradient within 1e-4 of its largest element."""
+    assert gradients.keys() == expected.keys()
+    largest = max(float(g.abs().max()) for g in expected.values())
     for key, gradient in gradients.items():
         # A key bias has no gradient at all (softmax does not see it): there only rounding is left, hence the floor.
-        scale = max(float(alone_gradients[key].abs().max()), 1e-2 * largest)
-        assert float((gradient - alone_gradients[key]).abs().max()) <= 1e-4 * scale, key
+        scale = max(float(expected[key].abs().max()), 1e-2 * largest)
+        assert float((gradient - expected[key]).abs().max()) <= 1e-4 * scale, key
+
+
+def branches(prefix: int, *sizes: int, seed: int = 5) -> list[Encoded]:
+    """Sequences that begin with the same `prefix` tokens; some tokens of the prefix are learned by every second one."""
+    generator = torch.Generator().manual_seed(seed)
+    head = tuple(torch.randint(0, VOCABULARY, (prefix,), generator=generator).tolist())
+    made = []
+    for number, size in enumerate(sizes):
+        ids = head + tuple(torch.randint(0, VOCABULARY, (size,), generator=generator).tolist())
+        weights = [float(number % 2) * (place % 3 == 0) for place in range(prefix)] + [1.0] * size
+        made.append(Encoded(ids, tuple(weights)))
+    return made
+
+
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("name", PACKS)
+def test_a_shared_prefix_equals_every_sequence_alone(name: str, checkpointed: bool) -> None:
+    model = build(name)
+    assert choose_packing(model).shares
+    rows = [*branches(21, 9, 1, 30, 4), *branches(6, 5, 5, seed=8), *documents(11)]
+    trees = [Tree((0, 1, 2, 3), 21), Tree((6,), 0), Tree((4, 5), 6)]
+    alone, expected = loss_and_gradients(model, Packing(False, ""), [[row] for row in rows])
+    if checkpointed:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+    with attention_set_to(model, attention.NAME):
+        shared, gradients = loss_and_gradients(model, Packing(True, ""), [rows], trees)
+    assert shared == pytest.approx(alone, rel=1e-6)
+    assert_same(gradients, expected)
+
+
+def test_a_branch_does_not_see_its_sisters() -> None:
+    model = build("llama")
+    rows = branches(20, 6, 7)
+    other = [
+        Encoded(tuple((i + 1) % VOCABULARY if at >= 20 else i for at, i in enumerate(rows[0].ids)), (1.0,) * 26),
+        rows[1],
+    ]
+    trees = [Tree((0, 1), 20)]
+    attention.register()
+    with attention_set_to(model, attention.NAME), torch.no_grad():
+        forward = target_logits(model, Packing(True, ""))
+        assert torch.equal(forward(pack(rows, trees=trees))[-7:], forward(pack(other, trees=trees))[-7:])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"attention_dropout": 0.1}, "branches would share the draw"),
+        ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "factors follow the length"),
+    ],
+)
+def test_sharing_is_off_where_it_would_change_the_result(change: dict[str, object], why: str) -> None:
+    model = build("llama")
+    for key, value in change.items():
+        setattr(model.config, key, value)
+    packing = choose_packing(model)
+    assert packing.packed, why
+    assert not packing.shares, why
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_head_and_loss_in_parts_equal_all_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(name)
+    packing = choose_packing(model)
+    assert packing.splits
+    batch = pack(documents(9, 3, 30, 2, 17))
+
+    def measured(forward: Forward) -> tuple[float, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        with attention_set_to(model, attention.NAME):
+            result = token_nll(forward, batch)
+        (result.loss / 7).backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        return float(result.loss.detach()), result.nll, result.correct, gradients
+
+    whole = measured(target_logits(model, packing._replace(splits=False)))
+    monkeypatch.setattr("heedlm.train.forward.HEAD_ELEMENTS", 5 * model.config.get_text_config().vocab_size)
+    forward = target_logits(model, packing)
+    assert forward.part == 5
+    assert len(batch.target_id) % 5, "the last part is a short one"
+    parts = measured(forward)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-6)
+    torch.testing.assert_close(parts[1], whole[1], rtol=1e-5, atol=1e-6)
+    assert torch.equal(parts[2], whole[2])
+    assert_same(parts[3], whole[3])
+
+
+def test_parts_without_gradients_for_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("gemma2")
+    packing = choose_packing(model)
+    batch = pack(documents(9, 30))
+    monkeypatch.setattr("heedlm.train.forward.HEAD_ELEMENTS", 4 * model.config.vocab_size)
+    with attention_set_to(model, attention.NAME), torch.no_grad():
+        parts = token_nll(target_logits(model, packing), batch)
+        whole = token_nll(target_logits(model, packing._replace(splits=False)), batch)
+    torch.testing.assert_close(parts.nll, whole.nll, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", PADS)

@@ -11,7 +11,7 @@ from heedlm.tokens.loader import Loader
 from heedlm.tokens.pack import pack
 from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, fit, validate
-from heedlm.train.loss import LossSum, TargetLogits, token_nll
+from heedlm.train.loss import Forward, LossSum, token_nll
 from heedlm.train.optim import adamw
 from tests.families import VOCABULARY, build
 
@@ -111,7 +111,7 @@ def test_a_step_with_nothing_learned_is_not_taken() -> None:
 
 
 def test_another_objective_needs_no_second_loop() -> None:
-    def squared(forward: TargetLogits, batch: Batch) -> LossSum:
+    def squared(forward: Forward, batch: Batch) -> LossSum:
         result = token_nll(forward, batch)
         return LossSum(forward(batch).pow(2).mean(dim=-1).sum(), result.nll, result.correct)
 
@@ -123,7 +123,7 @@ def test_another_objective_needs_no_second_loop() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_leaves_the_weights() -> None:
-    def broken(forward: TargetLogits, batch: Batch) -> LossSum:
+    def broken(forward: Forward, batch: Batch) -> LossSum:
         result = token_nll(forward, batch)
         return LossSum(result.loss * float("nan"), result.nll, result.correct)
 

@@ -1,16 +1,19 @@
 """Attention over documents laid end to end: no padding, no dense mask over the row, no leak between neighbours.
 
+A document may be a branch: it continues the end of another one, its prefix, and attends to that and to itself.
+
 The function is registered with transformers under `NAME`, deliberately without a mask function, so that transformers
 builds no mask. Document structure travels as a forward keyword (`heed_layout`), never as a global, because activation
 checkpointing calls the layer again during backward.
 
-Shapes: N tokens in the row, H query heads, K key/value heads, D head size, G documents in a group, T longest of a group.
+Shapes: N tokens in the row, H query heads, K key/value heads, R = H / K, D head size, G documents in a group, T longest
+of a group, P tokens of the prefix that the documents of a group continue (0 for most).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -28,15 +31,17 @@ _WIDTH_STEP = 16
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`num_docs` documents padded to a common `width`.
+    """`num_docs` documents padded to a common `width`, all continuing the same prefix or none.
 
     tokens: int64 [n] their tokens in the row.   places: int64 [n] where these stand in the padded [num_docs * width].
+    prefix: int64 [P] tokens of the row that every document sees before its own; None for roots.
     """
 
     tokens: torch.Tensor
     places: torch.Tensor
     num_docs: int
     width: int
+    prefix: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +63,55 @@ class CallCount:
         self.calls = 0
 
 
-def layout(starts: torch.Tensor, num_tokens: int | None = None, device: torch.device | str | None = None) -> Layout:
-    """Group documents by length. starts: int32 [D + 1], document d is tokens starts[d]..starts[d + 1] - 1.
+def layout(
+    starts: torch.Tensor,
+    num_tokens: int | None = None,
+    device: torch.device | str | None = None,
+    parents: torch.Tensor | None = None,
+) -> Layout:
+    """Group documents by prefix and length. starts: int32 [D + 1], document d is tokens starts[d]..starts[d + 1] - 1.
 
-    num_tokens: of the row, where filler follows the last document.
+    num_tokens: of the row, where filler follows the last document.   parents: int32 [D], the document that each one
+    continues, itself a root; -1 for roots.
     """
     bounds = [int(x) for x in starts.tolist()]
-    lengths = [bounds[d + 1] - bounds[d] for d in range(len(bounds) - 1)]
-    order = sorted(range(len(lengths)), key=lambda d: (lengths[d], d))
+    by_parent: dict[int, list[int]] = {}
+    for document, parent in enumerate(parents.tolist() if parents is not None else [-1] * (len(bounds) - 1)):
+        by_parent.setdefault(parent, []).append(document)
     groups: list[Group] = []
-    at = len(order)
-    while at > 0:  # longest first: the longest of a group sets its width
-        longest = lengths[order[at - 1]]
-        width = -(-longest // _WIDTH_STEP) * _WIDTH_STEP
-        first, tokens = at - 1, longest
-        while first > 0 and tokens + lengths[order[first - 1]] >= (1 - _MAX_GROUP_PADDING) * longest * (at - first + 1):
-            first -= 1
-            tokens += lengths[order[first]]
-        groups.append(_group([(bounds[d], lengths[d]) for d in order[first:at]], width, device))
-        at = first
+    for parent, documents in by_parent.items():
+        prefix = torch.arange(bounds[parent], bounds[parent + 1], device=device) if parent >= 0 else None
+        spans = [(bounds[d], bounds[d + 1] - bounds[d]) for d in documents]
+        groups.extend(_group(some, prefix, device) for some in _of_like_length(spans))
     inverse = torch.argsort(torch.cat([group.tokens for group in groups]))
     filler = (num_tokens or bounds[-1]) - bounds[-1]
     return Layout(tuple(groups), torch.cat([inverse, inverse.new_full((filler,), bounds[-1])]))
 
 
-def _group(documents: list[tuple[int, int]], width: int, device: torch.device | str | None) -> Group:
+def _of_like_length(spans: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Spans (start, length) in groups of little padding; the longest comes last in each, and sets the width."""
+    order = sorted(spans, key=lambda span: (span[1], span[0]))
+    groups = []
+    at = len(order)
+    while at > 0:
+        longest = order[at - 1][1]
+        first, tokens = at - 1, longest
+        while first > 0 and tokens + order[first - 1][1] >= (1 - _MAX_GROUP_PADDING) * longest * (at - first + 1):
+            first -= 1
+            tokens += order[first][1]
+        groups.append(order[first:at])
+        at = first
+    return groups
+
+
+def _group(spans: list[tuple[int, int]], prefix: torch.Tensor | None, device: torch.device | str | None) -> Group:
+    width = -(-spans[-1][1] // _WIDTH_STEP) * _WIDTH_STEP
     place = torch.arange(width)
-    start = torch.tensor([s for s, _ in documents])[:, None]
-    length = torch.tensor([n for _, n in documents])[:, None]
+    start = torch.tensor([s for s, _ in spans])[:, None]
+    length = torch.tensor([n for _, n in spans])[:, None]
     places = (place[None, :] < length).flatten().nonzero()[:, 0]
     tokens = (start + place[None, :]).flatten()[places]
-    return Group(tokens.to(device), places.to(device), len(documents), width)
+    return Group(tokens.to(device), places.to(device), len(spans), width, prefix)
 
 
 def packed_attention(
@@ -118,14 +141,31 @@ def packed_attention(
         heed_calls.calls += 1
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     sinks = s_aux if s_aux is not None else getattr(module, "sinks", None)
+    rules = _Rules(scaling, dropout, sliding_window, softcap, sinks)
     rows = tuple(x[0].transpose(0, 1) for x in (query, key, value))  # [N, H or K, D]
     pieces: list[torch.Tensor] = []
     for group in heed_layout.groups:
         q, k, v = (_pad(x, group) for x in rows)
-        attended = _attend(q, k, v, scaling, dropout, sliding_window, softcap, sinks)
+        before = None if group.prefix is None else tuple(x.index_select(0, group.prefix) for x in rows[1:])
+        attended = _attend(q, k, v, before, rules)
         pieces.append(attended.flatten(0, 1).index_select(0, group.places))
     pieces.append(pieces[0].new_zeros(1, *pieces[0].shape[1:]))
     return torch.cat(pieces).index_select(0, heed_layout.inverse)[None], None
+
+
+class _Rules(NamedTuple):
+    """How scores become weights: see `packed_attention`."""
+
+    scaling: float
+    dropout: float
+    window: int | None
+    softcap: float | None
+    sinks: torch.Tensor | None
+
+    @property
+    def plain(self) -> bool:
+        """Nothing but a softmax over scaled scores."""
+        return self.softcap is None and self.sinks is None
 
 
 def _pad(x: torch.Tensor, group: Group) -> torch.Tensor:
@@ -139,53 +179,86 @@ def _pad(x: torch.Tensor, group: Group) -> torch.Tensor:
 
 
 def _attend(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    scaling: float,
-    dropout: float,
-    window: int | None,
-    softcap: float | None,
-    sinks: torch.Tensor | None,
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, before: tuple[torch.Tensor, ...] | None, rules: _Rules
 ) -> torch.Tensor:
-    """q [G, T, H, D], k and v [G, T, K, D] -> [G, T, H, D]; causal; padding sits at the right, so it is never seen."""
+    """q [G, T, H, D], k and v [G, T, K, D], before: k and v of the prefix, [P, K, D] -> [G, T, H, D]; causal.
+
+    Padding sits at the right, so it is never seen.
+    """
+    width, prefix_len = q.shape[1], 0 if before is None else before[0].shape[0]
+    if rules.plain and (q.device.type != "cpu" or width * (prefix_len + width) > _MANUAL_UP_TO**2):
+        return _fused(q, k, v, before, rules)
+    return _by_products(q, k, v, before, rules)
+
+
+def _fused(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, before: tuple[torch.Tensor, ...] | None, rules: _Rules
+) -> torch.Tensor:
+    """The library's kernel; a prefix is laid before every document's own keys."""
+    width, prefix_len = q.shape[1], 0
+    if before is not None:
+        prefix_len = before[0].shape[0]
+        k, v = (torch.cat([x[None].expand(len(q), -1, -1, -1), y], dim=1) for x, y in zip(before, (k, v), strict=True))
+    masked = prefix_len > 0 or (rules.window is not None and rules.window < width)
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
+        attn_mask=_allowed(width, prefix_len, rules.window, q.device) if masked else None,
+        is_causal=not masked,
+        dropout_p=rules.dropout,
+        scale=rules.scaling,
+        enable_gqa=q.shape[2] != k.shape[2],
+    )
+    return out.transpose(1, 2)
+
+
+def _by_products(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, before: tuple[torch.Tensor, ...] | None, rules: _Rules
+) -> torch.Tensor:
+    """Two batched products with a softmax between. The prefix is never copied: all branches meet it in one product."""
     num_docs, width, heads, size = q.shape
-    kv_heads = k.shape[2]
-    repeat = heads // kv_heads
-    plain = softcap is None and sinks is None
-    if plain and (width > _MANUAL_UP_TO or q.device.type != "cpu"):
-        windowed = window is not None and window < width
-        out = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=_causal(width, window, q.device) if windowed else None,
-            is_causal=not windowed,
-            dropout_p=dropout,
-            scale=scaling,
-            enable_gqa=heads != kv_heads,
-        )
-        return out.transpose(1, 2)
-    # Query heads of one key/value head are laid under each other, so keys and values are never copied.
-    qs = (q * scaling).to(v.dtype).permute(0, 2, 1, 3).reshape(num_docs * kv_heads, repeat * width, size)
-    ks = k.to(v.dtype).permute(0, 2, 1, 3).reshape(num_docs * kv_heads, width, size)
-    vs = v.permute(0, 2, 1, 3).reshape(num_docs * kv_heads, width, v.shape[3])
-    allowed = _causal(width, window, q.device)  # [T, T]
-    if plain and not dropout:
-        bias = torch.zeros(width, width, dtype=v.dtype, device=v.device).masked_fill_(~allowed, float("-inf"))
-        out = _softmax_attention(qs, ks, vs, bias.repeat(repeat, 1))
+    kv_heads, value_size = k.shape[2], v.shape[3]
+    repeat, batch = heads // kv_heads, num_docs * kv_heads
+    # Query heads of one key/value head are laid under each other, so keys and values are never copied; the head comes
+    # first, so that all branches of a prefix are one matrix per head.
+    qs = (q * rules.scaling).to(v.dtype).view(num_docs, width, kv_heads, repeat, size)
+    qs = qs.permute(2, 0, 3, 1, 4).reshape(batch, repeat * width, size)
+    ks = k.to(v.dtype).permute(2, 0, 1, 3).reshape(batch, width, size)
+    vs = v.permute(2, 0, 1, 3).reshape(batch, width, value_size)
+    prefix = None if before is None else tuple(x.to(v.dtype).transpose(0, 1).contiguous() for x in before)  # [K, P, D]
+    prefix_len = 0 if prefix is None else prefix[0].shape[1]
+    allowed = _allowed(width, prefix_len, rules.window, q.device)  # [T, P + T]
+    if rules.plain and not rules.dropout:
+        bias = torch.zeros(allowed.shape, dtype=v.dtype, device=v.device).masked_fill_(~allowed, float("-inf"))
+        bias = bias.repeat(repeat, 1)
+        out = _softmax_attention(qs, ks, vs, bias) if prefix is None else _tree_attention(qs, ks, vs, *prefix, bias)
     else:
-        scores = torch.bmm(qs, ks.transpose(1, 2)).view(num_docs, kv_heads, repeat, width, width)
-        if softcap is not None:
-            scores = torch.tanh(scores / softcap) * softcap
-        scores = scores.masked_fill(~allowed, float("-inf"))
-        if sinks is not None:
-            sink = sinks.view(1, kv_heads, repeat, 1, 1).expand(num_docs, -1, -1, width, 1).to(scores.dtype)
-            scores = torch.cat([scores, sink], dim=-1)
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype)[..., :width]
-        weights = F.dropout(weights, dropout) if dropout else weights
-        out = torch.bmm(weights.reshape(num_docs * kv_heads, repeat * width, width), vs)
-    return out.view(num_docs, heads, width, v.shape[3]).transpose(1, 2)
+        scores = torch.bmm(qs, ks.transpose(1, 2))
+        if prefix is not None:
+            earlier = torch.bmm(qs.view(kv_heads, -1, size), prefix[0].transpose(1, 2))
+            scores = torch.cat([earlier.view(batch, repeat * width, prefix_len), scores], dim=-1)
+        weights = _weights(scores.view(kv_heads, num_docs, repeat, width, prefix_len + width), allowed, rules)
+        weights = weights.to(v.dtype).reshape(batch, repeat * width, prefix_len + width)
+        out = torch.bmm(weights[..., prefix_len:], vs)
+        if prefix is not None:
+            seen = torch.bmm(weights[..., :prefix_len].reshape(kv_heads, -1, prefix_len), prefix[1])
+            out = out + seen.view(out.shape)
+    out = out.view(kv_heads, num_docs, repeat, width, value_size)
+    return out.permute(1, 3, 0, 2, 4).reshape(num_docs, width, heads, value_size)
+
+
+def _weights(scores: torch.Tensor, allowed: torch.Tensor, rules: _Rules) -> torch.Tensor:
+    """scores [K, G, R, T, P + T] -> attention weights of the same shape, fp32."""
+    if rules.softcap is not None:
+        scores = torch.tanh(scores / rules.softcap) * rules.softcap
+    scores = scores.masked_fill(~allowed, float("-inf"))
+    if rules.sinks is not None:
+        sinks = rules.sinks.view(scores.shape[0], 1, scores.shape[2], 1, 1).expand(*scores.shape[:-1], 1)
+        scores = torch.cat([scores, sinks.to(scores.dtype)], dim=-1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    weights = weights[..., :-1] if rules.sinks is not None else weights
+    return F.dropout(weights, rules.dropout) if rules.dropout else weights
 
 
 class _SoftmaxAttention(torch.autograd.Function):
@@ -214,14 +287,69 @@ class _SoftmaxAttention(torch.autograd.Function):
             return torch.bmm(grad_scores, k), torch.bmm(grad_scores.transpose(1, 2), q), grad_v, None
 
 
+class _TreeAttention(torch.autograd.Function):
+    """`_SoftmaxAttention` of branches that also see one prefix.
+
+    q [K * G, R, D], k and v [K * G, T, D], the prefix's k and v [K, P, D], bias [R, P + T]. The scores of all branches
+    against the prefix are one product per key head; autograd sums what the prefix owes to each branch.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        prefix_k: torch.Tensor,
+        prefix_v: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
+        (heads, prefix_len, size), (batch, rows, _) = prefix_k.shape, q.shape
+        with torch.autocast(q.device.type, enabled=False):
+            scores = torch.empty(batch, rows, prefix_len + k.shape[1], dtype=q.dtype, device=q.device)
+            earlier = torch.bmm(q.view(heads, -1, size), prefix_k.transpose(1, 2))
+            torch.add(earlier.view(batch, rows, prefix_len), bias[:, :prefix_len], out=scores[..., :prefix_len])
+            torch.add(torch.bmm(q, k.transpose(1, 2)), bias[:, prefix_len:], out=scores[..., prefix_len:])
+            weights = torch.softmax(scores, dim=-1)
+            ctx.save_for_backward(q, k, v, prefix_k, prefix_v, weights)
+            seen = torch.bmm(weights[..., :prefix_len].reshape(heads, -1, prefix_len), prefix_v)
+            return torch.bmm(weights[..., prefix_len:], v) + seen.view(batch, rows, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        q, k, v, prefix_k, prefix_v, weights = ctx.saved_tensors
+        (heads, prefix_len, size), (batch, rows, _) = prefix_k.shape, q.shape
+        with torch.autocast(q.device.type, enabled=False):
+            grad = grads[0].to(v.dtype).contiguous()
+            by_head = grad.view(heads, -1, v.shape[-1])
+            earlier, own = weights[..., :prefix_len].reshape(heads, -1, prefix_len), weights[..., prefix_len:]
+            grad_v = torch.bmm(own.transpose(1, 2), grad)
+            grad_prefix_v = torch.bmm(earlier.transpose(1, 2), by_head)
+            grad_weights = torch.empty_like(weights)
+            grad_weights[..., :prefix_len] = torch.bmm(by_head, prefix_v.transpose(1, 2)).view(batch, rows, prefix_len)
+            grad_weights[..., prefix_len:] = torch.bmm(grad, v.transpose(1, 2))
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            del grad_weights
+            earlier, own = grad_scores[..., :prefix_len].reshape(heads, -1, prefix_len), grad_scores[..., prefix_len:]
+            grad_q = torch.bmm(own, k) + torch.bmm(earlier, prefix_k).view(batch, rows, size)
+            grad_prefix_k = torch.bmm(earlier.transpose(1, 2), q.view(heads, -1, size))
+            return grad_q, torch.bmm(own.transpose(1, 2), q), grad_v, grad_prefix_k, grad_prefix_v, None
+
+
 def _softmax_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     out: torch.Tensor = _SoftmaxAttention.apply(q, k, v, bias)  # type: ignore[no-untyped-call]
     return out
 
 
-def _causal(width: int, window: int | None, device: torch.device) -> torch.Tensor:
-    place = torch.arange(width, device=device)
-    distance = place[:, None] - place[None, :]
+def _tree_attention(*tensors: torch.Tensor) -> torch.Tensor:
+    out: torch.Tensor = _TreeAttention.apply(*tensors)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _allowed(width: int, prefix_len: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """bool [T, P + T]: what a document's tokens may see of the prefix and of itself; windows go by position."""
+    place = torch.arange(prefix_len, prefix_len + width, device=device)
+    distance = place[:, None] - torch.arange(prefix_len + width, device=device)[None, :]
     allowed = distance >= 0
     return allowed if window is None else allowed & (distance < window)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from heedlm.errors import HeedError
 from heedlm.messages import Batch, Encoded
+from heedlm.tokens.prefix import Tree, alone
 
 if TYPE_CHECKING:
     import torch
@@ -46,40 +47,58 @@ def best_fit_rows(lengths: Sequence[int], row_tokens: int) -> list[list[int]]:
     return rows
 
 
-def pack(sequences: Sequence[Encoded], rows: Sequence[int] | None = None) -> Batch:
-    """One batch of documents laid end to end: a forest of depth one.
+class _Row:
+    """What a batch is made of, growing document by document."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.starts = [0]
+        self.parents: list[int] = []
+        self.targets: list[tuple[int, int, float, int]] = []
+
+    def add(self, ids: Sequence[int], first_position: int, parent: int) -> tuple[int, int]:
+        """Append a document. Returns its number and where it begins."""
+        at = len(self.ids)
+        self.ids.extend(ids)
+        self.positions.extend(range(first_position, first_position + len(ids)))
+        self.starts.append(len(self.ids))
+        self.parents.append(parent)
+        return len(self.parents) - 1, at
+
+
+def pack(sequences: Sequence[Encoded], rows: Sequence[int] | None = None, trees: Sequence[Tree] | None = None) -> Batch:
+    """One batch of documents laid end to end: a forest of depth one, or of depth two where prefixes are shared.
 
     rows: the training row each sequence came from (default: its index), carried to every target.
-    The hidden state at position i predicts the token at i + 1 *of the same document*, so no target crosses a boundary;
-    a document's first token is never a target. Weights are those of the predicted token. Zero-weight tokens are absent.
+    trees: which sequences share a prefix (tokens.prefix; default: none does); the prefix stands once, before its branches.
+    The hidden state at position i predicts the token at i + 1 *of the same sequence*, so no target crosses a boundary; a
+    sequence's first token is never a target. The last state of a prefix predicts the first token of every branch, and a
+    target inside the prefix stands once for each sequence that learns it. Zero-weight tokens are absent.
     """
     import torch
 
     assert sequences, "a batch holds at least one sequence"
-    ids: list[int] = []
-    positions: list[int] = []
-    starts = [0]
-    index: list[int] = []
-    target: list[int] = []
-    weight: list[float] = []
-    row_of: list[int] = []
-    for number, sequence in enumerate(sequences):
-        offset = len(ids)
-        row = number if rows is None else rows[number]
-        for place in range(1, len(sequence.ids)):
-            if sequence.weights[place] > 0:
-                index.append(offset + place - 1)
-                target.append(sequence.ids[place])
-                weight.append(sequence.weights[place])
-                row_of.append(row)
-        ids.extend(sequence.ids)
-        positions.extend(range(len(sequence.ids)))
-        starts.append(len(ids))
+    made = _Row()
+    for tree in trees if trees is not None else alone(len(sequences)):
+        parent, root = -1, 0
+        if tree.prefix:
+            parent, root = made.add(sequences[tree.members[0]].ids[: tree.prefix], 0, -1)
+        for number in tree.members:
+            sequence = sequences[number]
+            _, own = made.add(sequence.ids[tree.prefix :], tree.prefix, parent)
+            row = number if rows is None else rows[number]
+            for place in range(1, len(sequence.ids)):
+                if sequence.weights[place] > 0:
+                    before = place - 1
+                    state = root + before if before < tree.prefix else own + before - tree.prefix
+                    made.targets.append((state, sequence.ids[place], sequence.weights[place], row))
+    index, target, weight, row_of = zip(*made.targets, strict=True) if made.targets else ((), (), (), ())
     return Batch(
-        ids=torch.tensor(ids, dtype=torch.long),
-        positions=torch.tensor(positions, dtype=torch.long),
-        starts=torch.tensor(starts, dtype=torch.int32),
-        parents=torch.full((len(sequences),), -1, dtype=torch.int32),
+        ids=torch.tensor(made.ids, dtype=torch.long),
+        positions=torch.tensor(made.positions, dtype=torch.long),
+        starts=torch.tensor(made.starts, dtype=torch.int32),
+        parents=torch.tensor(made.parents, dtype=torch.int32),
         target_index=torch.tensor(index, dtype=torch.long),
         target_id=torch.tensor(target, dtype=torch.long),
         target_weight=torch.tensor(weight, dtype=torch.float32),

@@ -70,6 +70,10 @@ class TokenFile(_Sequences):
     def row_of(self, index: int) -> int:
         return int(self._rows[index])
 
+    def rows(self) -> list[int]:
+        """The row of each sequence; -1 where it came from no row (documents to replay)."""
+        return [int(row) for row in self._rows]
+
     def lengths(self) -> list[int]:
         """Tokens per sequence."""
         return [int(n) for n in self._starts[1:] - self._starts[:-1]]
@@ -90,6 +94,14 @@ class Joined(_Sequences):
                 return part[index]
             index -= len(part)
         raise IndexError(index)
+
+    def rows(self) -> list[int]:
+        """The row of each sequence, counted on from part to part; -1 where it came from no row."""
+        rows: list[int] = []
+        for part in self._parts:
+            first = max(rows, default=-1) + 1
+            rows.extend(row + first if row >= 0 else -1 for row in part.rows())
+        return rows
 
     def lengths(self) -> list[int]:
         """Tokens per sequence."""

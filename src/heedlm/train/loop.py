@@ -12,7 +12,7 @@ from torch import nn
 from heedlm.errors import HeedError
 from heedlm.tokens.loader import Loader, StepBatch
 from heedlm.tokens.pack import to_device
-from heedlm.train.loss import StepLoss, TargetLogits, token_nll
+from heedlm.train.loss import Forward, StepLoss, token_nll
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Regime:
 
 def fit(
     model: nn.Module,
-    forward: TargetLogits,
+    forward: Forward,
     loader_of: Callable[[int], Loader],
     optimizer: torch.optim.Optimizer,
     regime: Regime,
@@ -72,7 +72,7 @@ def fit(
 ) -> Position:
     """Train from `start` until `regime.num_steps`, or until `after_step` returns False.
 
-    forward: from a batch to the logits of its targets (train.forward.target_logits).   loader_of: the loader of an epoch.
+    forward: from a batch to what its targets need (train.forward.target_logits).   loader_of: the loader of an epoch.
     Loss of a step = sum of weight x token loss over all micro-batches / sum of weights, counted before the first forward
     pass, so that cutting a step into micro-batches changes rounding only (pains 12, 13). A step without learned tokens is
     skipped; a loss that is not finite stops the run with the step named.
@@ -107,7 +107,7 @@ def fit(
 
 def _step(
     model: nn.Module,
-    forward: TargetLogits,
+    forward: Forward,
     batch: StepBatch,
     optimizer: torch.optim.Optimizer,
     regime: Regime,
@@ -152,9 +152,7 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(
-    model: nn.Module, forward: TargetLogits, loader: Loader, precision: torch.dtype = torch.float32
-) -> Validation:
+def validate(model: nn.Module, forward: Forward, loader: Loader, precision: torch.dtype = torch.float32) -> Validation:
     """Loss over a whole split: sums over tokens in float64, so batch size does not enter (pain 24)."""
     was_training = model.training
     model.eval()

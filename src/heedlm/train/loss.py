@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch.nn import functional as F
@@ -22,18 +23,97 @@ class LossSum(NamedTuple):
     correct: torch.Tensor
 
 
-# From a batch to the logits [L, V] of its targets: the model and how documents reach it (see train.forward).
-TargetLogits: TypeAlias = Callable[[Batch], torch.Tensor]
-StepLoss: TypeAlias = Callable[[TargetLogits, Batch], LossSum]
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """From a batch to the logits of its targets, in two halves (see train.forward).
+
+    hidden: Batch -> [L, d], one state per target.   head: any rows of those -> logits [rows, V].
+    part: rows for which the head may be called at a time; 0 where `hidden` gives the logits and the head is the identity.
+    weights: what the head learns with.
+    """
+
+    hidden: Callable[[Batch], torch.Tensor]
+    head: Callable[[torch.Tensor], torch.Tensor]
+    part: int = 0
+    weights: tuple[torch.Tensor, ...] = ()
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """Logits [L, V] of all targets at once."""
+        return self.head(self.hidden(batch))
 
 
-def token_nll(forward: TargetLogits, batch: Batch) -> LossSum:
+StepLoss: TypeAlias = Callable[[Forward, Batch], LossSum]
+
+
+def token_nll(forward: Forward, batch: Batch) -> LossSum:
     """Cross-entropy on the learned tokens, in fp32, summed with their weights.
 
     The division by the weight sum of the *global* batch belongs to the loop, which knows it before the first forward.
     """
-    logits = forward(batch).float()  # [L, V]
+    hidden = forward.hidden(batch)
+    if forward.part and len(hidden) > forward.part:
+        return LossSum(*_parted_loss(forward, hidden, batch))
+    logits = forward.head(hidden).float()  # [L, V]
     nll = F.cross_entropy(logits, batch.target_id, reduction="none")  # [L]
     with torch.no_grad():
         correct = logits.argmax(dim=-1) == batch.target_id
     return LossSum((nll * batch.target_weight).sum(), nll.detach(), correct)
+
+
+def _parted_loss(forward: Forward, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, ...]:
+    made: tuple[torch.Tensor, ...] = _PartedLoss.apply(  # type: ignore[no-untyped-call]
+        hidden, batch.target_id, batch.target_weight, forward.head, forward.part, *forward.weights
+    )
+    return made
+
+
+class _PartedLoss(torch.autograd.Function):
+    """Sum of weight x cross-entropy over [L, d] states, some rows at a time.
+
+    In the forward pass each part's logits give loss and gradient, (softmax - one-hot) x weight, which is sent through the
+    head at once; what remains are the gradients of the states and of the head's own weights, summed in their own dtype.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        target: torch.Tensor,
+        weight: torch.Tensor,
+        head: Callable[[torch.Tensor], torch.Tensor],
+        rows: int,
+        *weights: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        learns = any(ctx.needs_input_grad)
+        nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        correct = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if learns else None
+        grads: list[torch.Tensor | None] = [None] * len(weights)
+        for first in range(0, len(hidden), rows):
+            at = slice(first, first + rows)
+            states = hidden[at].detach().requires_grad_(learns)
+            with torch.set_grad_enabled(learns):
+                logits = head(states)
+            with torch.no_grad():
+                correct[at] = logits.argmax(dim=-1) == target[at]
+                scores = F.log_softmax(logits, dim=-1, dtype=torch.float32)
+                nll[at] = -scores.gather(1, target[at, None])[:, 0]
+                if grad_hidden is None:
+                    continue
+                scores.exp_().mul_(weight[at, None])
+                scores.scatter_add_(1, target[at, None], -weight[at, None])
+                outer = scores.to(logits.dtype)
+                del scores
+            own, *more = torch.autograd.grad(logits, [states, *weights], outer)
+            grad_hidden[at] = own
+            grads = [new if old is None else old.add_(new) for old, new in zip(grads, more, strict=True)]
+        if grad_hidden is not None:
+            ctx.save_for_backward(grad_hidden, *grads)
+        ctx.mark_non_differentiable(nll, correct)
+        return (nll * weight).sum(), nll, correct
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden, *grads = ctx.saved_tensors
+        scale = outer[0]
+        return hidden * scale.to(hidden.dtype), None, None, None, None, *(grad * scale for grad in grads)
