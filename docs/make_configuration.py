@@ -77,14 +77,37 @@ TUNING: dict[str, Words] = {
     ),
     "model.path": Words("A folder, a run, `atlas`, or a hub id. `--model` sets it.", "The model that is tuned."),
     "model.method": Words(
-        "`full` changes all weights, `lora` trains low-rank adapters and merges them at the end.",
+        "`full` changes all weights, `lora` trains low-rank adapters and merges them at the end, `qlora` does so over a base "
+        "in four bits (NF4; needs CUDA and `pip install 'heedlm[qlora]'`).",
         "Trainable parameters, memory, and the learning rate that is chosen.",
+    ),
+    "model.freeze": Words(
+        "With `full`: parameters that keep their values, as patterns of whole name parts, such as `embed_tokens`, "
+        "`layers.0.*` or `layers.[0-5]`.",
+        "Trainable parameters; a pattern that matches nothing is refused, and so is freezing everything.",
     ),
     "model.lora.rank": Words("Rank of the adapters.", "Trainable parameters."),
     "model.lora.alpha": Words("The adapters' update is scaled by alpha / rank.", "How far a step reaches."),
     "model.lora.dropout": Words("Dropout before the adapters.", "Noise in training, none afterwards."),
     "model.lora.targets": Words(
-        "`all-linear`, or a list of names of linear layers.", "Which layers get an adapter; an unknown name is refused."
+        "`all-linear` (all between embedding and head, stacked experts included), or a list of names of layers.",
+        "Which layers get an adapter; an unknown name is refused.",
+    ),
+    "model.lora.rslora": Words(
+        "Whether the update is scaled by alpha / sqrt(rank) instead.", "How far a step reaches at a high rank."
+    ),
+    "model.lora.dora": Words(
+        "Whether each output's magnitude is trained beside its direction (DoRA).",
+        "Trainable parameters; each step takes longer.",
+    ),
+    "model.lora.modules_to_save": Words(
+        "Names of modules that are trained in full beside the adapters, such as `lm_head` or `norm`; a tied pair of "
+        "embedding and head stays one matrix.",
+        "Trainable parameters; the modules are saved with the adapter.",
+    ),
+    "model.lora.tokens": Words(
+        "Tokens, as text, whose rows of embedding and head are trained: for control tokens that the base never saw.",
+        "Those rows, which an adapter alone leaves as they are.",
     ),
     "model.trust_remote_code": Words(
         "Whether code that comes with a checkpoint may run.", "Such a checkpoint loads instead of being refused."
@@ -117,10 +140,15 @@ TRAIN: dict[str, Words] = {
         "Memory; the result changes by rounding only.",
     ),
     "schedule": Words(
-        "How the rate goes down after the warm-up: `cosine` or `linear` to a tenth of the peak, or `constant`.",
+        "How the rate goes down after the warm-up: `cosine` or `linear` to a tenth of the peak, `constant`, or `wsd` "
+        "(warm-up, stable, decay).",
         "The rate of every step.",
     ),
     "warmup": Words("Share of the steps in which the rate rises to its peak.", "The rate of the first steps."),
+    "decay": Words(
+        "With `wsd`: share of the steps, at the end, in which the rate falls as 1 - sqrt(share done).",
+        "The rate of the last steps.",
+    ),
     "weight_decay": Words("Decay of matrices, not of gains and biases.", "The size of the weights."),
     "clip_norm": Words("The longest gradient, over all parameters together.", "Steps with a longer one are shortened."),
     "precision": Words(
