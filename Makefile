@@ -39,10 +39,18 @@ browser: $(VENV)/.dev
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-core >/dev/null; \
 	  else echo "chromium is not installed and cannot be installed from here: browser tests will skip"; fi; }
 
-# Peers live in an environment of their own, so that their pins never touch ours.
-bench-setup: $(VENV)/.dev
-	test -x .bench/bin/python || $(PYTHON) -m venv .bench
-	.bench/bin/pip install --quiet --constraint constraints.txt torch==2.13.0 trl
+# Peers live in environments of their own, so that their pins never touch ours nor each other's.
+PEERS := trl llamafactory litgpt
+bench-setup: $(VENV)/.dev $(PEERS:%=.bench/%/.done)
+
+.bench/%/.done: benchmarks/constraints-%.txt
+	test -x .bench/$*/bin/python || $(PYTHON) -m venv .bench/$*
+	.bench/$*/bin/pip --disable-pip-version-check install --quiet --requirement $<
+	$(EXTRA)
+	touch $@
+
+# Its torchvision and torchaudio exist built for CUDA only, do not load beside a CPU torch, and are not needed for text.
+.bench/llamafactory/.done: EXTRA = .bench/llamafactory/bin/pip --disable-pip-version-check install --quiet --no-deps llamafactory==0.9.5
 
 clean:
 	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .pytest_cache

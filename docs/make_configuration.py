@@ -48,6 +48,58 @@ TUNING: dict[str, Words] = {
     "data.max_bad": Words(
         "The share of rows that may be broken and dropped.", "Above it the run is refused with the broken lines."
     ),
+    "data.clean.length": Words(
+        "A row of more than `max_words` words, or an answer of fewer than `min_words`.",
+        "Rows in `flagged.jsonl` or `dropped.jsonl`, counted in the card.",
+    ),
+    "data.clean.max_words": Words("The longest row, in words of all turns together.", "Which rows `length` finds."),
+    "data.clean.min_words": Words(
+        "The shortest answer, in words; calls of tools are not counted.", "Which rows `length` finds."
+    ),
+    "data.clean.placeholder": Words(
+        "An answer, or an input behind the question, that stands for nothing: `nan`, `N/A`, `<nooutput>`.", "As above."
+    ),
+    "data.clean.repetition": Words(
+        "An answer that goes round in circles: one passage four times in a row, or half of it said twice.", "As above."
+    ),
+    "data.clean.refusal": Words(
+        "An answer that refuses, or speaks of being a language model, in some twenty languages.", "As above."
+    ),
+    "data.clean.echo": Words("An answer that repeats the question.", "As above."),
+    "data.clean.truncated": Words("Long prose that stops inside a sentence; code that is never closed.", "As above."),
+    "data.clean.control": Words(
+        "A control token or the mark of another turn in the text. It is neutralised in training either way.",
+        "As above.",
+    ),
+    "data.clean.encoding": Words("Letters of a wrong encoding (`Ã©`), replacement characters, NULs.", "As above."),
+    "data.clean.language": Words(
+        "An answer in another language than the question, which does not speak of languages.", "As above."
+    ),
+    "data.clean.email": Words(
+        "E-mail addresses. These five rules also take `mask`, which writes `[EMAIL]` and the like instead.", "As above."
+    ),
+    "data.clean.phone": Words("Phone numbers, with a country code or in North American form.", "As above."),
+    "data.clean.card": Words("Card numbers whose check digit is right.", "As above."),
+    "data.clean.ip": Words("Public network addresses.", "As above."),
+    "data.clean.key": Words("Keys and tokens of well-known services, private keys.", "As above."),
+    "data.near_duplicates": Words(
+        "Rows that ask and answer nearly the same: `drop` keeps one of each pair, `flag` keeps both on one side of the "
+        "split, `off` does not look. See [data](rooms/data.md#near-duplicates).",
+        "Rows dropped as near-duplicates; groups of the split.",
+    ),
+    "data.similarity": Words(
+        "The share of three-word sequences that two rows must have in common to be near-duplicates.",
+        "Which rows are near-duplicates.",
+    ),
+    "data.decontaminate": Words(
+        "Files or folders of evaluation items, whatever the names of their fields, which rows may not hold. The run's own "
+        "validation and test rows always count.",
+        "Rows in `contamination.jsonl`.",
+    ),
+    "data.contaminated": Words(
+        "A row that holds an item of those files, or an item of the run's own splits with its answer: `drop` or `flag`.",
+        "Whether such rows are dropped.",
+    ),
     "data.replay": Words(
         "Files of plain documents, JSON lines with a `text` field, learned in full beside the rows.",
         "Fewer forgotten words: see bits per byte in the report.",
@@ -157,6 +209,11 @@ TRAIN: dict[str, Words] = {
         "Speed and rounding.",
     ),
     "device": Words("`auto` (CUDA, else MPS, else CPU), or a name that torch knows.", "Where the model runs."),
+    "parallel": Words(
+        "How several processes share the model: `ddp` (each has all weights), `fsdp` (each has a part), `auto` (ddp while "
+        "they fit). See [train](rooms/train.md#several-processes).",
+        "Memory per device; one process refuses all but `auto`.",
+    ),
     "eval_every": Words(
         "Steps between validations; null validates at the end of each epoch. The last step always does.",
         "Points of the validation curve, and candidates for the best weights.",
@@ -164,6 +221,20 @@ TRAIN: dict[str, Words] = {
     "checkpoint_every": Words(
         "Steps between checkpoints; null writes one at the end of each epoch. Ctrl-C writes one in any case.",
         "How much a crash costs.",
+    ),
+    "keep_checkpoints": Words(
+        "How many checkpoints stay, the last ones; one more exists while it is written. The best weights stay besides.",
+        "Room on the disk, and how many may be damaged before a run is lost.",
+    ),
+    "spike": Words(
+        "A run stops when the loss of 5 steps in a row is above so many times its level, and 2 nats above it; the level is "
+        "the median of the last 20 calm steps. null never stops.",
+        "Whether a run that diverges ends at once, with the rows of the batch where it began.",
+    ),
+    "sink": Words(
+        "`tensorboard` writes the metrics to RUN/tensorboard too (`pip install 'heedlm[tensorboard]'`). Any other tracker "
+        "is a callable: `Observer(..., sinks=[log])`.",
+        "Files to look at with `tensorboard --logdir`.",
     ),
     "panel": Words(
         "Prompts from each of train, validation and test that the model answers at every validation.",

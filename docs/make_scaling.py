@@ -32,6 +32,7 @@ CPU, GPU = 0.3e12, 300e12
 
 EXAMPLES = tuple(10**power for power in range(4, 10))
 PARAMETERS = (0.1e9, 0.5e9, 1e9, 3e9, 8e9, 32e9, 70e9)
+DEVICES = (2, 4, 8, 16)
 
 
 def train_seconds(parameters: float, examples: int, rate: float) -> float:
@@ -108,6 +109,11 @@ def models_table() -> str:
     return _table(("parameters", "full", "LoRA", "one checkpoint (full)", "result in bf16"), body)
 
 
+def parts_table() -> str:
+    body = [(_size(n), *(bytes_text(n * FULL_PER_PARAMETER / d) for d in DEVICES)) for n in PARAMETERS[2:]]
+    return _table(("parameters", *(f"{d} devices" for d in DEVICES)), body)
+
+
 def hours_table(rate: float, parameters: Sequence[float], examples: Sequence[int]) -> str:
     body = [(_size(n), *(time_text(train_seconds(n, e, rate)) for e in examples)) for n in parameters]
     return _table(("parameters", *(_power(e) for e in examples)), body)
@@ -161,12 +167,24 @@ into memory, about as many bytes again.
 
 *Full*: {full} bytes per parameter, for fp32 weights, their gradients and the two moments of AdamW. *LoRA*: {frozen} bytes per
 parameter of the frozen model; the adapters come on top at {full} bytes each, and are few. Not counted: activations; the
-copies of the weights that bf16 products make, 2 bytes per parameter; the best weights so far, which are kept in main memory
-at 4 bytes per trainable parameter. On disk two checkpoints are kept, and a third exists while it is written.
+copies of the weights that bf16 products make, 2 bytes per parameter. On disk two checkpoints are kept
+(`train.keep_checkpoints`) and a third exists while it is written; the best weights so far lie beside them, at 4 bytes per
+trainable parameter.
 
 Activations grow with `train.micro_tokens`, and so do the scores over the vocabulary: learned tokens of one pass x vocabulary
 x 4 bytes, several times over. With 4,096 tokens, half of them learned, and a vocabulary of 128,000, one copy is
 {logits}. Lower `train.micro_tokens` first when memory runs out: it changes the result by rounding only.
+
+## Several devices
+
+With `train.parallel=fsdp` weights, gradients and optimiser state are cut into as many parts as there are devices; each
+then holds, in training of all weights:
+
+{parts}
+
+On top come activations, and for the length of a micro-batch a layer or two and, whole and in fp32 with their gradients,
+embedding and head. Main memory of a machine: 4 bytes per parameter for each of its processes while the model is loaded, 12
+per trainable parameter for the first one while a checkpoint is written ([why](decisions/0011-one-format-of-checkpoints.md)).
 
 ## Hours: one pass over the data, all weights
 
@@ -186,9 +204,9 @@ One GPU (device hours, however many devices share them):
 |---|---|---|
 | preparing | one process, rows in a file, numbers in memory: to some 10^7 rows on one machine | the same steps over many machines; near-duplicates; decontamination |
 | tokenising | one process, everything in memory: to some 10^6 rows in 16 GB | writing the store piece by piece |
-| training | one process, one device (CPU, CUDA or MPS) | several devices (data parallel or sharded), several machines |
+| training | one device (CPU, CUDA or MPS), or several under torchrun: [train](rooms/train.md#several-processes) | tested on a CPU: over NCCL and on several machines it is written and was not run |
 | memory | fp32 weights with bf16 products, head on learned tokens only, LoRA | gradient checkpointing, a head in chunks, quantised base weights |
-| largest model, full | what fits {full} bytes per parameter: about 1B in 24 GB, 4B in 80 GB | larger ones, until weights are sharded |
+| largest model, full | what fits {full} bytes per parameter on a device, about 1B in 24 GB, 4B in 80 GB; on several the table above | parts loaded and saved by each process for itself: some 10B and more |
 | largest model, LoRA | what fits {frozen} bytes per parameter: about 4B in 24 GB, 16B in 80 GB | the same |
 | evaluation | one device, batched; an endpoint through the same protocol in Python | many endpoints at once |
 
@@ -211,6 +229,7 @@ def page() -> str:
         logits=bytes_text(2048 * 128_000 * 4),
         rows=rows_table(),
         models=models_table(),
+        parts=parts_table(),
         cpu_hours=hours_table(CPU, PARAMETERS[:3], EXAMPLES[:3]),
         gpu_hours=hours_table(GPU, PARAMETERS, EXAMPLES),
     )

@@ -28,6 +28,7 @@ ARGUMENTS = {
     "evaluate": {"run", "against", "settings", "on_progress"},
     "show": {"data", "model", "limit", "plain", "settings"},
     "pretrain": {"recipe", "run", "observer"},
+    "rows": {"run", "worst"},
     "demo": {"run", "observer", "seed", "settings", "on_eval"},
 }
 
@@ -187,7 +188,7 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str, str]] = {
     "no data": (lambda m, d, t: heedlm.train(model=m, run=t), "No data is named", "--data"),
     "no data to prepare": (lambda m, d, t: heedlm.prepare(run=t), "No data is named", "--data"),
     "no such file": (lambda m, d, t: heedlm.train(model=m, data=t / "rows.jsn", run=t), "no such file", "rows.jsn"),
-    "no such model": (lambda m, d, t: heedlm.train(model=t / "no", data=d, run=t / "r"), "no such model", "/no"),
+    "no such model": (lambda m, d, t: heedlm.train(model=t / "no", data=d, run=t / "r"), "no model folder", "/no"),
     "typo in a setting": (
         lambda m, d, t: heedlm.train(model=m, data=d, run=t, settings={"train.epoch": 2}),
         "train.epoch",
@@ -203,7 +204,8 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str, str]] = {
         "chatlm",
         "chatml",
     ),
-    "not a run": (lambda m, d, t: heedlm.evaluate(run=t / "nothing"), "not a run", "heed train"),
+    "no run": (lambda m, d, t: heedlm.evaluate(run=t / "nothing"), "There is no run here", "heed train"),
+    "not a run": (lambda m, d, t: heedlm.evaluate(run=t), "not a run", "heed train"),
     "show without data": (lambda m, d, t: heedlm.show(data=[], model=m), "No data is named", "--data"),
     "no such recipe": (lambda m, d, t: heedlm.pretrain(recipe=t / "no.yaml", run=t), "no recipe", "no.yaml"),
     "no such recipe to train": (lambda m, d, t: heedlm.train(recipe=t / "no.yaml", run=t), "no recipe", "no.yaml"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,10 @@ def test_a_bad_row_among_good_ones_is_dropped_and_counted(heed: Heed, tmp_path: 
         (("--set", "train.lr=fast"), "train.lr"),
         (("--set", "train.epochs=0"), "train.epochs"),
         (("--set", "nonsense"), "not a setting"),
+        (("--set", "train.epochs", "2"), "--set train.epochs=2"),
+        (("--epochs", "2"), "heed train --set train.epochs=2"),
+        (("--modle", "atlas"), "did you mean --model"),
+        (("--model", "atlass"), "did you mean 'atlas'"),
         (("--set", "templates.chat=chatlm"), "did you mean 'chatml'"),
         (("--set", "tokens.max_tokens=4096"), "the model sees 128"),
         (("--set", "model.method=lora", "--set", "model.lora.targets=[nope]"), "known: "),
@@ -180,6 +185,102 @@ def test_json_is_one_object_on_standard_output(heed: Heed, model: Path, tmp_path
     assert report["version"] == 1
     assert report == json.loads((run / "report.json").read_text())
     assert (run / "report.html").read_text().startswith("<!")
+
+
+def test_the_version_is_said(heed: Heed) -> None:
+    from heedlm import __version__
+
+    assert heed("--version") == (0, f"heed {__version__}\n", "")
+
+
+def test_a_short_h_is_help(heed: Heed) -> None:
+    assert heed("-h")[0] == heed("train", "-h")[0] == 0
+
+
+def test_missing_words_and_unknown_verbs_are_mended(heed: Heed) -> None:
+    assert "for example: heed eval runs/" in heed("eval")[2]
+    assert "for example: heed pretrain recipes/" in heed("pretrain")[2]
+    assert "'eval'" in heed("evl")[2]
+    assert "heed --help" in heed("fly")[2]
+
+
+def test_what_is_no_finished_run_says_what_to_run_next(heed: Heed, model: Path, tmp_path: Path) -> None:
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    run = tmp_path / "runs" / "one"
+    assert heed("prepare", "--data", path, "--run", run)[0] == 0
+    for verb in ("eval", "chat"):
+        code, out, err = heed(verb, run)
+        assert (code, out) == (2, "")
+        assert "data is prepared" in err
+        assert f"heed train --model MODEL --run {run}" in err
+    assert f"heed train --model {model}" in heed("eval", model)[2]
+    assert "did you mean" in heed("eval", run.with_name("onne"))[2]
+    (run / "model").mkdir()
+    assert f"heed eval {run}" in heed("eval", run / "model")[2]
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "run.json").write_text('{"pretrain": {}}')
+    assert "nothing was tuned" in heed("eval", tmp_path / "base")[2]
+
+
+def test_the_demo_is_named_before_it_was_run(heed: Heed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "heed demo" in heed("chat")[2]
+    assert "heed demo" in heed("eval", "runs/demo")[2]
+    assert "heed chat http://localhost:8000" in heed("chat", "localhost:8000")[2]
+
+
+def test_a_conversation_with_a_run_and_with_what_it_was_before(
+    heed: Heed, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    path = rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    base, run = tmp_path / "base", tmp_path / "run"
+    shutil.copytree(model, base)
+    assert heed("train", "--model", base, "--data", path, "--run", run, "--set", "train.max_steps=1")[0] == 0
+
+    def talk(*typed: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in typed)))
+        return heed("chat", run, "--max-tokens", "4")
+
+    code, out, _ = talk("Hello", "/base Once upon", "/show")
+    assert code == 0
+    assert f"{base}: continues what you type" in out
+    assert "Once upon" in out
+    shutil.rmtree(base)
+    code, out, _ = talk("/base Once upon", "Hello")
+    assert code == 0
+    assert "not on this machine" in out
+    assert "--base FOLDER" in " ".join(out.split())
+
+
+def test_ctrl_c_while_a_model_loads_is_no_traceback(heed: Heed, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: str) -> str:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("never reached")
+
+    monkeypatch.setattr("heedlm.model.load.resolve", interrupted)
+    assert heed("chat", model) == (130, "", "Interrupted.")
+
+    def swallowed(path: str) -> str:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ModuleNotFoundError("a package that was interrupted") from None
+        raise AssertionError("never reached")
+
+    monkeypatch.setattr("heedlm.model.load.resolve", swallowed)
+    code, _, err = heed("train", "--model", model, "--data", "x.jsonl")
+    assert code == 130
+    assert f"Go on with: heed train --model {model}" in err
+
+
+def test_errors_in_a_pipe_are_not_broken_into_lines(model: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("a-long-name-" * 8) / "rows.jsonl"
+    command = [sys.executable, "-m", "heedlm", "prepare", "--data", str(long), "--run", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "60"})
+    assert done.returncode == 2
+    assert f"  at   {long}\n" in done.stderr
 
 
 def test_help_shows_an_example_for_every_verb(heed: Heed) -> None:

@@ -7,6 +7,7 @@ change what its row of the table names.
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from heedlm import api
 from heedlm.config import PretrainRecipe, Recipe, load_recipe
+from heedlm.data.clean.rules import RULES
 from heedlm.errors import HeedError
 from heedlm.train.stage import Observer
 from tests.families import checkpoint
@@ -42,6 +44,13 @@ CHANGES: dict[str, Change] = {
     "data.val": Change(0.5, ("splits",)),
     "data.test": Change(0.5, ("splits",)),
     "data.max_bad": Change(0.001, ("error",)),
+    **{f"data.clean.{rule}": Change("drop", ("splits",), ("data.sources=[dirty.jsonl]",)) for rule in RULES},
+    "data.clean.max_words": Change(20, ("splits",), ("data.sources=[dirty.jsonl]", "data.clean.length=drop")),
+    "data.clean.min_words": Change(3, ("splits",), ("data.sources=[dirty.jsonl]", "data.clean.length=drop")),
+    "data.near_duplicates": Change("flag", ("splits",), ("data.sources=[alike.jsonl]",)),
+    "data.similarity": Change(0.99, ("splits",), ("data.sources=[alike.jsonl]",)),
+    "data.decontaminate": Change(["items.jsonl"], ("splits",)),
+    "data.contaminated": Change("flag", ("splits",), ("data.decontaminate=[items.jsonl]",)),
     "data.replay": Change(["replay.jsonl"], ("replay_tokens", "first_loss")),
     "data.replay_share": Change(0.6, ("replay_tokens",), ("data.replay=[replay.jsonl]",)),
     "templates.chat": Change("alpaca", ("template", "first_loss")),
@@ -51,10 +60,15 @@ CHANGES: dict[str, Change] = {
     "tokens.overflow": Change("oldest_turns", ("rows",), ("tokens.max_tokens=70",)),
     "model.path": Change("other-model", ("first_loss",)),
     "model.method": Change("lora", ("trainable",)),
+    "model.freeze": Change(["embed_tokens", "layers.0.*"], ("trainable",)),
     "model.lora.rank": Change(2, ("trainable",), ("model.method=lora",)),
     "model.lora.alpha": Change(500, ("last_loss",), ("model.method=lora",)),
     "model.lora.dropout": Change(0.9, ("last_loss",), ("model.method=lora",)),
     "model.lora.targets": Change(["q_proj"], ("trainable",), ("model.method=lora",)),
+    "model.lora.rslora": Change(True, ("last_loss",), ("model.method=lora",)),
+    "model.lora.dora": Change(True, ("trainable",), ("model.method=lora",)),
+    "model.lora.modules_to_save": Change(["lm_head"], ("trainable",), ("model.method=lora",)),
+    "model.lora.tokens": Change(["<|im_end|>"], ("trainable",), ("model.method=lora",)),
     "model.trust_remote_code": Change(True, ("error",), ("model.path=custom-model",)),
     "train.lr": Change(1e-5, ("rates",)),
     "train.epochs": Change(1, ("steps",)),
@@ -63,12 +77,19 @@ CHANGES: dict[str, Change] = {
     "train.micro_tokens": Change(64, ("micro_batches",)),
     "train.schedule": Change("constant", ("rates",)),
     "train.warmup": Change(0.9, ("rates",)),
+    "train.decay": Change(1.0, ("rates",), ("train.schedule=wsd",)),
     "train.weight_decay": Change(0.9, ("weights",)),
     "train.clip_norm": Change(1e-4, ("weights",)),
     "train.precision": Change("bf16", ("first_loss",)),
     "train.device": Change("cuda" if not torch.cuda.is_available() else "meta", ("error",)),
+    "train.parallel": Change("fsdp", ("error",)),
     "train.eval_every": Change(1, ("evaluations",)),
     "train.checkpoint_every": Change(1, ("saved",)),
+    "train.keep_checkpoints": Change(1, ("kept",)),
+    "train.spike": Change(
+        None, ("error",), ("train.lr=30", "train.clip_norm=1e6", "train.schedule=constant", "train.epochs=3")
+    ),
+    "train.sink": Change("tensorboard", ("sink",) if find_spec("tensorboard") else ("error",)),
     "train.panel": Change(0, ("panel",)),
     "eval.items": Change(1, ("items",)),
     "eval.max_tokens": Change(2, ("longest_reply",)),
@@ -85,6 +106,32 @@ BASE = (
     "data.test=0.2",
     "data.max_bad=0.5",
     "eval.max_tokens=12",
+)
+
+# Fields of which all the effect is seen once rows are prepared.
+PREPARED = ("data.clean.", "data.near_duplicates", "data.similarity", "data.decontaminate", "data.contaminated")
+DIRTY = {
+    "length": ("Say it at length.", "word " * 20_001),
+    "placeholder": ("What is it?", "n/a"),
+    "repetition": ("Tell me more.", "I am sorry. " * 12),
+    "refusal": ("How do you feel?", "As an AI language model, I do not feel."),
+    "echo": ("Which bird is it that sings?", "Which bird is it that sings? A wren."),
+    "truncated": ("Tell me about the town.", "The town has many old houses, and people walk to the river when it is warm, "
+    "where boats wait for them and somebody sells cakes and tea to all who come by and want to"),
+    "control": ("What ends a turn?", "It is <|im_end|> here."),
+    "encoding": ("Where does he live?", "In a cafÃ© by the sea."),
+    "language": ("What is the name of the river that flows by here?", "Das ist ein Fluss, und er heißt wie die Stadt."),
+    "email": ("Who is it?", "Write to ada@example.org."),
+    "phone": ("What is the number?", "Call (212) 555-0187 now."),
+    "card": ("Which card?", "4111 1111 1111 1111"),
+    "ip": ("Which host?", "It is 8.8.8.8 today."),
+    "key": ("Which key?", "AKIAABCDEFGHIJKLMNOP"),
+}  # fmt: skip
+ALIKE = (
+    "The ferry leaves the old harbour in the morning and comes back when the lamps are lit, and on the way it stops at "
+)
+ALIKE += (
+    "each of the small islands, where people wait on the pier with baskets of fruit, bread and fish for the {} market."
 )
 
 
@@ -128,6 +175,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "odd.jsonl").write_text(
         "".join(json.dumps({"ask": f"Say {n}.", "say": f"{n}!"}) + "\n" for n in range(12))
     )
+    dirty = [*DIRTY.values(), *((f"Is it {word}?", "Yes.") for word in ("red", "blue", "green", "white", "black"))]
+    alike = [("Tell me of the ferry.", ALIKE.format(word)) for word in ("town", "evening")] + dirty[-5:]
+    for name, found in (("dirty", dirty), ("alike", alike)):
+        texts = [json.dumps({"prompt": asked, "completion": said}) for asked, said in found]
+        (folder / f"{name}.jsonl").write_text("\n".join(texts) + "\n")
+    (folder / "items.jsonl").write_text(json.dumps({"question": "Say 7."}) + "\n")
     (folder / "replay.jsonl").write_text(
         "".join(json.dumps({"text": f"Once there were {n} ships at sea."}) + "\n" for n in range(300))
     )
@@ -160,10 +213,18 @@ def observe(
     from heedlm.train import loop
 
     saved: list[int] = []
+    kept: list[int] = []
     micro: list[int] = []
     asked: list[int] = []
     save, step, reply = store.save, loop._step, LocalChat.reply
-    monkeypatch.setattr(store, "save", lambda *a, **k: (saved.append(a[3].step), save(*a, **k))[1])
+
+    def seen_saving(*a: Any, **k: Any) -> Any:
+        path = save(*a, **k)
+        saved.append(a[3].step)
+        kept.append(len(list(a[0].glob("step-*"))))
+        return path
+
+    monkeypatch.setattr(store, "save", seen_saving)
     monkeypatch.setattr(loop, "_step", lambda *a, **k: (micro.append(len(a[2].micro_batches)), step(*a, **k))[1])
     monkeypatch.setattr(
         LocalChat,
@@ -204,12 +265,21 @@ def observe(
         "replay_tokens": report.replay_tokens,
         "rows": report.rows,
         "saved": saved,
+        "kept": kept,
+        "sink": sorted(path.name.split(".")[0] for path in run.glob("tensorboard/*")),
         "micro_batches": micro,
         "weights": float(load_file(run / "model" / "model.safetensors")["model.norm.weight"].float().sum())
         + float(
             load_file(run / "model" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].double().abs().sum()
         ),
     }
+
+
+def prepared(folder: Path, run: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What lies in the folder of prepared rows."""
+    monkeypatch.chdir(folder)
+    api.prepare(run=run, recipe=api.make_recipe(data="rows.jsonl", settings=[*BASE, *settings]))
+    return {"splits": {p.name: len(p.read_text().splitlines()) for p in sorted((run / "data").glob("*.jsonl"))}}
 
 
 def test_every_field_is_in_the_table() -> None:
@@ -231,15 +301,20 @@ def test_changing_a_field_changes_what_it_says(
 ) -> None:
     change = CHANGES[field]
     evaluates = field.startswith("eval.")
-    key = (*change.also, str(evaluates))
+    early = field.startswith(PREPARED)
+    key = (*change.also, str(evaluates), str(early))
     if key not in baselines:
         with monkeypatch.context() as patch:
-            baselines[key] = observe(world, tmp_path / "before", list(change.also), patch, evaluates)
+            run, settings = tmp_path / "before", list(change.also)
+            baselines[key] = (
+                prepared(world, run, settings, patch) if early else observe(world, run, settings, patch, evaluates)
+            )
     before = baselines[key]
     target = "data.sources" if field.startswith("data.sources.") else field
     value = "null" if change.value is None else json.dumps(change.value)
     with monkeypatch.context() as patch:
-        after = observe(world, tmp_path / "after", [*change.also, f"{target}={value}"], patch, evaluates)
+        run, settings = tmp_path / "after", [*change.also, f"{target}={value}"]
+        after = prepared(world, run, settings, patch) if early else observe(world, run, settings, patch, evaluates)
     for name in change.seen:
         assert before.get(name) != after.get(name), f"{field} changed, {name} did not: {before.get(name)}"
 

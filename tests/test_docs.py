@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -109,7 +110,7 @@ def refusal(line: str, named: bool) -> str:
     verb, *arguments = shlex.split(line, comments=True)[1:]
     command = COMMANDS.commands.get(verb)
     if command is None:
-        return "" if verb == "--help" else f"there is no verb {verb!r}"
+        return "" if verb in ("--help", "--version") else f"there is no verb {verb!r}"
     if named and not arguments:
         return ""
     try:
@@ -122,6 +123,23 @@ def refusal(line: str, named: bool) -> str:
     except USAGE as error:
         return str(error.format_message())
     return ""
+
+
+def test_the_readme_runs_from_a_fresh_clone() -> None:
+    """Its lines name files and models that come with a clone; what a reader has to bring stands in words, not in lines."""
+    from heedlm.model.load import SHIPPED
+
+    readme = [shown for shown in commands() if shown.where.startswith("README.md")]
+    assert sum("--data" in shown.line for shown in readme) >= 4
+    for shown in readme:
+        given = shlex.split(shown.line, comments=True)
+        for option, value in pairwise(given):
+            if option == "--data":
+                assert (ROOT / value).is_file(), shown
+            if option == "--model":
+                assert value in SHIPPED, shown
+    for path in re.findall(r'data="([^"]+)"', (ROOT / "README.md").read_text("utf8")):
+        assert (ROOT / path).is_file()
 
 
 def slug(heading: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "heedlm"
 # Bottom to top; a module may import its own floor's room and everything below.
 FLOORS = [
-    {"messages", "config", "runs", "errors", "machine"},
+    {"messages", "config", "keys", "runs", "errors", "machine", "launch"},
     {"templates"},
     {"model"},
     {"tokens"},
@@ -21,7 +21,7 @@ FLOORS = [
     {"eval"},
     {"instructions"},
     {"serve", "atlas"},
-    {"api"},
+    {"api", "usage", "screen", "interrupts"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -1,10 +1,11 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from heedlm.errors import HeedError, Problem, nearest
-from heedlm.runs import Run, append_jsonl, disk_errors, read_jsonl, write_json, write_text
+from heedlm.runs import Run, append_jsonl, cut_jsonl, disk_errors, read_jsonl, settle, write_json, write_text
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +25,43 @@ def test_a_log_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
     append_jsonl(path, {"step": 2})
     path.write_text(path.read_text() + '{"step": 3, "lo')
     assert read_jsonl(path) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize(("step", "left"), [(0, 0), (1, 1), (2, 3), (3, 4), (9, 4)])
+def test_a_log_is_cut_to_a_step(step: int, left: int, tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    cut_jsonl(path, step)
+    assert not path.exists()
+    lines = [{"step": 1}, {"step": 2}, {"step": 2, "of": "two lines: läuft"}, {"step": 3}]
+    for line in lines:
+        append_jsonl(path, line)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"step": 3, "lo')
+    cut_jsonl(path, step)
+    assert read_jsonl(path) == lines[:left]
+    assert whole.startswith(path.read_bytes())
+
+
+def test_files_of_a_folder_get_the_rights_that_files_usually_have(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    for path in (tmp_path / "a", inner / "b"):
+        path.write_text("")
+        path.chmod(0o600)
+    before = os.umask(0o027)
+    try:
+        settle(tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "a", inner / "b")} == {0o640}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "inner"]
+
+
+def test_a_fact_that_is_none_is_taken_away(tmp_path: Path) -> None:
+    run = Run.create(tmp_path)
+    run.note(x=1, y=2)
+    run.note(x=None)
+    assert run.info() == {"version": 1, "y": 2}
 
 
 def test_a_run_folder_is_made_found_and_refused(tmp_path: Path) -> None:

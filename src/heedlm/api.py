@@ -8,13 +8,16 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from heedlm.config import PretrainRecipe, Recipe, dump_recipe, load_recipe
+from heedlm.config import DataConfig, PretrainRecipe, Recipe, dump_recipe, load_recipe
 from heedlm.errors import HeedError
 from heedlm.runs import Run, environment
+from heedlm.train.earlier import check_same_recipe, taken
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from heedlm.data.checks import Checks
     from heedlm.data.prepare import PrepareReport
     from heedlm.eval.stage import Evaluated
     from heedlm.messages import Example
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from heedlm.train.pretrain import PretrainReport
     from heedlm.train.sft import Panel, PanelAnswer, TrainReport
     from heedlm.train.stage import Observer
+    from heedlm.train.worst import RowsReport
 
 # Documents on which a tokenizer is trained, and on which pretraining is validated.
 TOKENIZER_DOCUMENTS = 8000
@@ -79,38 +83,93 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
     folder = Run.create(run)
     sources = [room.Source(Path(source.path), source.mapping or {}) for source in chosen.data.sources]
     began = time.perf_counter()
+    kept, seed = chosen.data, chosen.seed
     report = room.prepare(
-        sources, folder.data, val=chosen.data.val, test=chosen.data.test, max_bad=chosen.data.max_bad, seed=chosen.seed
+        sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, seed=seed, frozen=taken(folder)
     )
-    folder.note(prepare=environment(), prepare_seconds=round(time.perf_counter() - began, 2))
+    if not report.reused:
+        folder.note(prepare=environment(), prepare_seconds=round(time.perf_counter() - began, 2))
     return report
 
 
+def _checks(data: DataConfig) -> Checks:
+    from heedlm.data.checks import Checks
+
+    rules = data.clean.model_dump()
+    limits = {name: rules.pop(name) for name in ("max_words", "min_words")}
+    files = tuple(Path(file) for file in data.decontaminate)
+    return Checks(
+        rules,
+        **limits,
+        near_duplicates=data.near_duplicates,
+        similarity=data.similarity,
+        decontaminate=files,
+        contaminated=data.contaminated,
+    )
+
+
 def train(
-    *, run: str | Path, recipe: str | Path | Recipe | None = None, observer: Observer | None = None, **options: Any
+    *,
+    run: str | Path,
+    recipe: str | Path | Recipe | None = None,
+    observer: Observer | None = None,
+    push: str | None = None,
+    public: bool = False,
+    **options: Any,
 ) -> TrainReport:
     """Prepare and tune: `heedlm.train(model="...", data="...", run="runs/first")`; the result is `run`/model.
 
-    options: model, data, seed, settings, as in `make_recipe`. The same call goes on with a run that was interrupted.
+    options: model, data, seed, settings, as in `make_recipe`. The same call goes on with a run that was interrupted, and
+    gives the report of one that is finished, which stays as it is. push: a repository on the hub, ORG/NAME, to which the
+    model goes at the end; a new one is private unless `public`.
     """
     chosen = make_recipe(recipe, **options)
     if not chosen.model.path:
         raise HeedError(
             "No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model"
         )
-    folder = Run.create(run)
+    from heedlm.model import push as hub
+    from heedlm.model.load import pick_device
+    from heedlm.train import sft, sinks
+    from heedlm.train.parallel import own_device, together
+
+    device = own_device(pick_device(chosen.train.device))
+    folder = Run(Path(run))
+    with together(device) as ranks:  # one process, unless a launcher started several
+        told = (observer if ranks.first else None) or silent()
+        panel = _panel(*ranks.on_first(lambda: _prepared(chosen, folder, device, told, push, public)))
+        with sinks.behind(told, chosen.train.sink if ranks.first else None, folder) as heard:
+            report = sft.train(chosen, folder, heard, panel, ranks)
+        if push:
+            url = ranks.on_first(lambda: hub.push(report.model, push, public=public))
+            told.say(f"pushed to {url}")
+    return report
+
+
+def _prepared(
+    chosen: Recipe, folder: Run, device: torch.device, observer: Observer, push: str | None, public: bool
+) -> tuple[Recipe, ChatTemplate, list[tuple[str, Example]]]:
+    """What `train` does before it trains: refusals, rows, tokens. Returns what the panel needs."""
+    from heedlm.model import push as hub
+    from heedlm.model.load import resolve
+    from heedlm.model.method import check_method
+
+    resolve(chosen.model.path)  # refused before anything is read or written
+    check_method(chosen.model, device)
+    if push:
+        hub.check_push(push, public=public)
+    Run.create(folder.root)
+    check_same_recipe(folder, dump_recipe(chosen))
     if chosen.data.sources:
-        prepare(run=run, recipe=chosen)
+        prepare(run=folder.root, recipe=chosen)
     elif not (folder.data / "train.jsonl").is_file():
         raise HeedError(
             "No data is named, and the run holds none.", str(folder.data), "--data FILE, or `heed prepare` first"
         )
-    from heedlm.train import sft
-
-    observer = observer or silent()
     splits = _examples(folder)
-    chat = _tokenise(chosen, folder, splits, observer)
-    return sft.train(chosen, folder, observer, _panel(chat, splits, chosen.train.panel))
+    wire = _tokenise(chosen, folder, splits, observer)
+    asked = [(name, one) for name, examples in splits.items() for one in examples[: chosen.train.panel]]
+    return chosen, wire.template, asked
 
 
 def _examples(run: Run) -> dict[str, list[Example]]:
@@ -142,6 +201,7 @@ def _tokenise(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], obs
         [text for path in recipe.data.replay for text in read_documents(path)],
         Limits(limit, recipe.tokens.overflow, recipe.templates.learn_reasoning, recipe.data.replay_share, recipe.seed),
         observer.say,
+        frozen=taken(run),
     )
     return wire
 
@@ -175,28 +235,32 @@ def _wire(recipe: Recipe, examples: Sequence[Example]) -> _Wire:
             f"{template.name} marks roles with ordinary text: a user who types those marks can imitate a turn (soft format)."
         )
     stops = stop_ids(template, tokenizer)
-    if recipe.model.method == "lora" and tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in stops[:1]:
-        stop = tokenizer.convert_ids_to_tokens(stops[0])
+    stop = tokenizer.convert_ids_to_tokens(stops[0]) if stops else ""
+    untrained = recipe.model.method != "full" and stop not in recipe.model.lora.tokens
+    if untrained and tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in stops[:1]:
         notes.append(
             f"Answers end with {stop}, not with the base's own {tokenizer.eos_token}; adapters do not train its row. If the "
-            "model does not stop, use a template that ends with eos (templates.chat=human_assistant) or model.method=full."
+            f"model does not stop, train that row (model.lora.tokens=[{stop!r}]), or use a template that ends with eos "
+            "(templates.chat=human_assistant), or model.method=full."
         )
     return _Wire(tokenizer, template, notes)
 
 
-def _panel(wire: _Wire, splits: Mapping[str, list[Example]], count: int) -> Panel | None:
-    """Greedy answers to the first `count` rows of each split: what a server would say, from the model in the making."""
+def _panel(recipe: Recipe, template: ChatTemplate, chosen: Sequence[tuple[str, Example]]) -> Panel | None:
+    """Greedy answers to chosen rows of each split: what a server would say, from the model in the making."""
+    from heedlm.model.load import resolve
+    from heedlm.tokens.tokenizer import load_tokenizer
     from heedlm.train.sft import PanelAnswer
 
-    chosen = [(name, example) for name, examples in splits.items() for example in examples[:count]]
     if not chosen:
         return None
+    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
 
     def ask(model: PreTrainedModel) -> list[PanelAnswer]:
         from heedlm.generate.chat import LocalChat
         from heedlm.messages import Request, Sampling
 
-        chat = LocalChat(model, wire.tokenizer, wire.template)
+        chat = LocalChat(model, tokenizer, template)
         requests = [
             Request(messages=e.messages[:-1], tools=e.tools, template_kwargs=e.template_kwargs) for _, e in chosen
         ]
@@ -218,16 +282,17 @@ def evaluate(
 ) -> Evaluated:
     """Base against instruct on the run's test rows: `run`/report.json, report.md, report.html."""
     from heedlm.eval.results import Seconds
-    from heedlm.eval.stage import evaluate_run
+    from heedlm.eval.stage import evaluate_run, tuned_run
     from heedlm.generate.chat import load_chat
     from heedlm.model.load import resolve
     from heedlm.model.save import read_card
 
-    folder = Run.open(run)
-    recipe = load_recipe(Recipe, folder.recipe if folder.recipe.is_file() else None, _lines(settings))
+    lines = _lines(settings)
+    folder = tuned_run(run, lines)
+    recipe = load_recipe(Recipe, folder.recipe if folder.recipe.is_file() else None, lines)
     name = str(against or recipe.model.path)
     path = resolve(name)
-    instruct = load_chat(resolve(folder.root), name=folder.root.name)
+    instruct = load_chat(folder.model, name=folder.root.name)
     base = load_chat(path, name=name)
     known: list[str] = []
     if read_card(path).get("corpus") == "atlas":
@@ -254,6 +319,7 @@ def demo(
     """Write the rows, prepare, tune the shipped base, compare it with itself before. A finished part is not done again."""
     from heedlm.atlas.tasks import write_files
 
+    make_recipe(settings=settings)  # a typo is refused before anything is written
     folder = Run.create(run)
     files = write_files(folder.root / "rows", seed or 0)
     recipe_file = resources.files("heedlm.atlas").joinpath("demo.yaml")
@@ -264,8 +330,7 @@ def demo(
     ]
     with resources.as_file(recipe_file) as path:
         recipe = make_recipe(path, seed=seed, settings=[*own, *_lines(settings)])
-    if not (folder.model / "config.json").is_file():
-        train(run=run, recipe=recipe, observer=observer)
+    train(run=run, recipe=recipe, observer=observer)
     return evaluate(
         run=run, settings=[line for line in _lines(settings) if line.startswith("eval.")], on_progress=on_eval
     )
@@ -276,18 +341,30 @@ def pretrain(
 ) -> PretrainReport:
     """A tokenizer and a base model from scratch, on the built-in corpus or on a file of documents."""
     from heedlm.train import pretrain as stage
+    from heedlm.train import sinks
 
     chosen = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(PretrainRecipe, recipe)
-    return stage.pretrain(chosen, Run.create(run), _documents(chosen), observer or silent())
+    folder = Run.create(run)
+    with sinks.behind(observer or silent(), chosen.train.sink, folder) as heard:
+        return stage.pretrain(chosen, folder, _documents(chosen), heard)
+
+
+def rows(*, run: str | Path, worst: int = 20) -> RowsReport:
+    """The rows that a run has not learnt: the `worst` of them by their loss when they were last seen."""
+    from heedlm.train.worst import worst_rows
+
+    return worst_rows(Run.open(run), worst)
 
 
 def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False, settings: Settings = ()) -> Any:
     """What the model will see, learned tokens in colour: a rich renderable; as text with [[ ]] round them when `plain`."""
     import tempfile
 
+    from heedlm.model.load import resolve
     from heedlm.tokens import show as room
 
     recipe = make_recipe(model=model, data=data, settings=[*_lines(settings), "data.val=null", "data.test=null"])
+    resolve(model)  # refused before anything is read
     with tempfile.TemporaryDirectory() as folder:
         prepare(run=folder, recipe=recipe)
         examples = _examples(Run(Path(folder))).get("train", [])
@@ -336,4 +413,4 @@ def _yaml(value: Any) -> str:
     return json.dumps(value, default=str)
 
 
-__all__ = ["demo", "dump_recipe", "evaluate", "make_recipe", "prepare", "pretrain", "show", "silent", "train"]
+__all__ = ["demo", "dump_recipe", "evaluate", "make_recipe", "prepare", "pretrain", "rows", "show", "silent", "train"]

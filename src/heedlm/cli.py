@@ -1,27 +1,27 @@
-"""The command line: a thin table from verbs to functions, and the only place that prints."""
+"""The command line: a thin table from verbs to functions."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, Problem
+from heedlm.interrupts import Interrupts
+from heedlm.launch import Elsewhere, launched, lost_another, may_speak, program
+from heedlm.runs import DEMO
+from heedlm.screen import Screen, bar_per_arm
 
 if TYPE_CHECKING:
-    from heedlm.train.stage import Observer
+    from heedlm.messages import Chat
 
 DONE, GATE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="heed: from a base language model to one that follows instructions, with proof.",
 )
 
@@ -40,68 +41,29 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="One setting over t
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, progress on standard error.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything that is drawn.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say only the result.")]
-RecipeFile = Annotated[
-    Path | None, typer.Argument(metavar="[RECIPE]", help="A YAML recipe; all of it may be left out.")
-]
-
-T = TypeVar("T")
+RecipeFile = Annotated[Path | None, typer.Argument(metavar="RECIPE", help="A YAML recipe; all of it may be left out.")]
 
 
-class _Screen:
-    """Where a command writes: results to standard output, everything else to standard error."""
+def _say_version(asked: bool) -> None:
+    if asked:
+        from heedlm import __version__
 
-    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
-        self.out = Console(highlight=False)
-        self.err = Console(stderr=True, highlight=False)
-        self.as_json = as_json
-        self.quiet = quiet
+        Screen().out.print(f"heed {__version__}")
+        raise typer.Exit
 
-    def say(self, line: str) -> None:
-        if not self.quiet:
-            self.err.print(Text(line, style="dim"))
 
-    def result(self, value: Any, shown: Any) -> None:
-        """`value` as one JSON object, or `shown` for people."""
-        if self.as_json:
-            sys.stdout.write(json.dumps(_plain(value), ensure_ascii=False) + "\n")
-        else:
-            self.out.print(shown)
-
-    @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, TimeRemainingColumn(), console=self.err, transient=True, disable=self.quiet) as bars:
-            yield bars
-
-    @contextmanager
-    def observer(self, title: str) -> Iterator[Observer]:
-        """Live progress of training: loss, speed and the time that is left."""
-        from heedlm.train.stage import Observer
-
-        with self.progress() as bars:
-            task = bars.add_task(title, total=None, note="")
-
-            def step(number: int, of: int, report: Any) -> None:
-                speed = report.tokens / max(report.seconds, 1e-9)
-                note = f"step {number:,}/{of:,}  loss {report.loss:.3f}  {speed:,.0f} tokens/s"
-                bars.update(task, completed=number, total=of, note=note)
-
-            def panel(number: int, answers: Sequence[Any]) -> None:
-                for answer in answers:
-                    reply, target = (text.replace("\n", " ")[:70] for text in (answer.reply, answer.target))
-                    self.say(f"  {answer.split:<5} {answer.prompt[:50]!r} -> {reply!r} (row: {target!r})")
-
-            yield Observer(self.say, step, panel)
+@app.callback()
+def heed(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """heed: from a base language model to one that follows instructions, with proof."""
 
 
 @app.command()
 def demo(
-    run: RunOption = "runs/demo",
+    run: RunOption = DEMO,
     seed: Seed = None,
     settings: Set = None,
     as_json: Json = False,
@@ -111,14 +73,14 @@ def demo(
 
     Example: heed demo
     """
-    screen = _Screen(as_json, quiet)
+    screen = Screen(as_json, quiet)
     screen.say("The built-in world proves that the plumbing works; it says nothing about the quality of a real model.")
     from heedlm import api
     from heedlm.eval.report import to_json, to_terminal
 
     with screen.observer("training") as observer, screen.progress() as bars:
-        done = api.demo(run, observer, seed=seed, settings=settings or (), on_eval=_bar(bars))
-    screen.result(to_json(done.report), to_terminal(done.report))
+        done = api.demo(run, observer, seed=seed, settings=settings or (), on_eval=bar_per_arm(bars))
+    screen.result(to_json(done.report), to_terminal(done.report, screen.out.width))
     screen.say(f"The report: {done.files[2]}\nTalk to it:  heed chat {run}")
 
 
@@ -136,7 +98,7 @@ def prepare(
 
     Example: heed prepare --data rows.jsonl --run runs/first
     """
-    screen = _Screen(as_json, quiet)
+    screen = Screen(as_json, quiet)
     from heedlm import api
 
     report = api.prepare(run=run, recipe=api.make_recipe(recipe, data=data, seed=seed, settings=settings or ()))
@@ -155,7 +117,7 @@ def prepare(
 def show(
     data: Data = None,
     model: Model = None,
-    limit: Annotated[int, typer.Option("--limit", help="How many examples.")] = 3,
+    limit: Annotated[int, typer.Option("--limit", help="How many examples.", min=1)] = 3,
     settings: Set = None,
 ) -> None:
     """Print what the model will see, learned tokens in colour.
@@ -166,7 +128,7 @@ def show(
 
     if not data or not model:
         raise HeedError("Both a model and data are needed.", "heed show", "heed show --model FOLDER --data FILE")
-    screen = _Screen()
+    screen = Screen()
     plain = not screen.out.is_terminal  # colours are lost in a pipe, and with them the mask
     screen.result(None, api.show(data=data, model=model, limit=limit, plain=plain, settings=settings or ()))
 
@@ -179,6 +141,8 @@ def train(
     run: RunOption = "runs/latest",
     seed: Seed = None,
     settings: Set = None,
+    push: Annotated[str | None, typer.Option("--push", help="Upload the model to the hub: ORG/NAME, private.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: everybody may read it.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -186,12 +150,12 @@ def train(
 
     Example: heed train --model Qwen/Qwen3-0.6B-Base --data rows.jsonl --run runs/first --set model.method=lora
     """
-    screen = _Screen(as_json, quiet)
+    screen = Screen(as_json, quiet)
     from heedlm import api
 
     chosen = api.make_recipe(recipe, model=model, data=data, seed=seed, settings=settings or ())
     with screen.observer("training") as observer:
-        report = api.train(run=run, recipe=chosen, observer=observer)
+        report = api.train(run=run, recipe=chosen, observer=observer, push=push, public=public)
     loss = (
         "no validation split"
         if report.best_loss is None
@@ -204,6 +168,23 @@ def train(
             f"Next: heed eval {run}   ·   heed chat {run}"
         ),
     )
+
+
+@app.command()
+def rows(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run of heed train, finished or not.")],
+    worst: Annotated[int, typer.Option("--worst", help="How many rows.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the training rows that were not learnt: those of the highest loss when they were last seen.
+
+    Example: heed rows runs/first --worst 20
+    """
+    from heedlm import api
+    from heedlm.train.worst import as_text
+
+    report = api.rows(run=run, worst=worst)
+    Screen(as_json).result(report, Text(as_text(report)))
 
 
 @app.command("eval")
@@ -220,13 +201,13 @@ def evaluate(
 
     Example: heed eval runs/first --against Qwen/Qwen3-0.6B-Base
     """
-    screen = _Screen(as_json, quiet)
+    screen = Screen(as_json, quiet)
     from heedlm import api
     from heedlm.eval.report import to_json, to_terminal
 
     with screen.progress() as bars:
-        done = api.evaluate(run=run, against=against, settings=settings or (), on_progress=_bar(bars))
-    screen.result(to_json(done.report), to_terminal(done.report))
+        done = api.evaluate(run=run, against=against, settings=settings or (), on_progress=bar_per_arm(bars))
+    screen.result(to_json(done.report), to_terminal(done.report, screen.out.width))
     screen.say(f"The report: {done.files[2]}")
 
 
@@ -234,7 +215,7 @@ def evaluate(
 def chat(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A run, a model folder, `atlas`, or an endpoint's URL.")
-    ] = "runs/demo",
+    ] = DEMO,
     base: Annotated[
         str | None, typer.Option("--base", help="The model behind /base (default: what the run was tuned from).")
     ] = None,
@@ -247,7 +228,7 @@ def chat(
     max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest answer.", min=1)] = 256,
     seed: Seed = None,
 ) -> None:
-    """Talk to a model: /system, /base, /show, /reset, /help, /quit.
+    """Talk to a model, and to what it was before: /system, /base, /show, /reset, /help, /quit.
 
     Example: heed chat runs/demo   (or: heed chat http://127.0.0.1:8000/v1 --name my-model)
     """
@@ -260,16 +241,41 @@ def chat(
 
         terminal_chat(RemoteChat(model, name, os.environ.get("OPENAI_API_KEY")), sampling=sampling, system=system)
         return
+    if model == DEMO and not Path(model).exists():
+        raise HeedError(
+            "There is no demo run here yet.", model, "heed demo   (minutes), or name a model: heed chat MODEL"
+        )
+    if re.fullmatch(r"[\w.-]+:\d+(/\S*)?", model):
+        raise HeedError("This looks like an endpoint without its protocol.", model, f"heed chat http://{model}")
     from heedlm.generate.chat import load_chat
     from heedlm.model.load import resolve
     from heedlm.model.save import read_card
 
     path = resolve(model)
-    tuned_from = base or read_card(path).get("base")
-    behind = None
-    if tuned_from and (base or Path(resolve(tuned_from)).exists()):
-        behind = load_chat(resolve(tuned_from), name=str(tuned_from))
+    behind = _behind(path, base)
+    if read_card(path).get("kind") == "base":
+        Screen().say("This is a base model: it continues text, and was never taught to answer or to stop.")
     terminal_chat(load_chat(path, template, name=model), base=behind, sampling=sampling, system=system)
+
+
+def _behind(path: str, named: str | None) -> Callable[[], Chat] | None:
+    """How to load the model for /base: the one that is `named`, else the one that `path` was tuned from."""
+    from heedlm.generate.chat import load_chat
+    from heedlm.model.load import resolve, resolve_here
+    from heedlm.model.save import read_card
+
+    tuned_from = named or read_card(path).get("base")
+    if not tuned_from:
+        return None
+    folder = resolve(named) if named else resolve_here(tuned_from)
+
+    def load() -> Chat:
+        if folder is None:
+            mend = "leave, and start again with --base FOLDER, or with --base and its hub id"
+            raise HeedError("The base of this model is not on this machine.", str(tuned_from), mend)
+        return load_chat(folder, name=str(tuned_from))
+
+    return load
 
 
 @app.command()
@@ -284,7 +290,7 @@ def pretrain(
 
     Example: heed pretrain recipes/atlas_base.yaml --run runs/atlas_base
     """
-    screen = _Screen(as_json, quiet)
+    screen = Screen(as_json, quiet)
     from heedlm import api
     from heedlm.config import PretrainRecipe, load_recipe
 
@@ -297,66 +303,75 @@ def pretrain(
     )
 
 
-def _bar(bars: Progress) -> Callable[[str, int, int], None]:
-    """One progress bar per arm, made when the arm is first heard of."""
-    tasks: dict[str, Any] = {}
-
-    def hear(arm: str, done: int, of: int) -> None:
-        if arm not in tasks:
-            tasks[arm] = bars.add_task(f"asking {arm}", total=of, note="")
-        bars.update(tasks[arm], completed=done, total=of)
-
-    return hear
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, named tuples and paths as what JSON knows."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {key: _plain(inner) for key, inner in asdict(value).items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {key: _plain(inner) for key, inner in value._asdict().items()}
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every mistake of the user ends in a message and exit code 2, never in a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    screen = _Screen()
+    given = given[given[:1] == ["--"] :]  # some launchers leave the mark between their arguments and ours
     # Compiled bf16 products are kept per shape, a thousand of them by default: gigabytes in a long run (docs/log.md).
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module=r"(transformers|peft)\b.*"
     )  # theirs to mend, not ours
+    interrupts = Interrupts()
     try:
+        _check_launch(given)
+        if "--set" in given:
+            from heedlm.usage import check_settings
+
+            check_settings(given)
         code = app(given, standalone_mode=False)
-    except HeedError as error:
-        for problem in error.problems:
-            screen.err.print(Text(str(problem), style="red"))
-        code = USAGE
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except (typer.Exit, SystemExit) as leaving:
         code = getattr(leaving, "exit_code", getattr(leaving, "code", 0))
-    except typer.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
-        screen.err.print(Text(f"Interrupted; what was finished is kept. Go on with: heed {shlex.join(given)}"))
-        code = INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        code = _interrupted(given, Screen(speaks=may_speak()))
+    except Elsewhere:
+        code = GATE
     except Exception as error:  # noqa: BLE001 - the last door: click's usage errors and our own clean stop pass here
-        code = _last_door(error, given, screen)
+        screen = Screen(speaks=may_speak())
+        code = _interrupted(given, screen) if interrupts.just_now() else _last_door(error, given, screen)
+    if code and launched().size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # at once: an orderly end would wait for the other processes, which wait for this one
     sys.exit(code if isinstance(code, int) else DONE)
 
 
-def _last_door(error: Exception, given: Sequence[str], screen: _Screen) -> int:
+def _check_launch(given: Sequence[str]) -> None:
+    """Raises HeedError for a verb that several processes would do several times."""
+    if launched().size > 1 and given and not given[0].startswith("-") and given[0] != "train":
+        what = f"heed {given[0]} is work for one process, and this is one of {launched().size}."
+        raise HeedError(what, program(), f"heed {shlex.join(given)}")
+
+
+def _interrupted(given: Sequence[str], screen: Screen) -> int:
+    again = f"; what was finished is kept. Go on with: {program()} {shlex.join(given)}"
+    screen.err.print(Text("Interrupted" + ("." if given[:1] in (["chat"], ["show"]) else again)), soft_wrap=True)
+    return INTERRUPTED
+
+
+def _last_door(error: Exception, given: Sequence[str], screen: Screen) -> int:
+    if isinstance(error, HeedError):
+        screen.refuse(*error.problems)
+        return USAGE
     if type(error).__name__ == "Interrupted":
-        screen.err.print(Text(f"{error}; go on with: heed {shlex.join(given)}"))
+        screen.err.print(Text(f"{error}; go on with: {program()} {shlex.join(given)}"), soft_wrap=True)
         return INTERRUPTED
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click.UsageError without importing click
-        screen.err.print(Text(str(error.format_message()), style="red"))
+        from heedlm.usage import mistake
+
+        screen.refuse(mistake(error, given))
         return USAGE
     if isinstance(error, MemoryError):
-        screen.err.print(Text("Out of memory.\n  mend --set train.micro_tokens=1024, or a smaller model", style="red"))
+        screen.refuse(Problem("Out of memory.", mend="--set train.micro_tokens=1024, or a smaller model"))
         return USAGE
-    raise error
+    if launched().size == 1:
+        raise error
+    if lost_another(error):
+        what = "Another process of this run no longer answers: it was killed, or took too much memory."
+        mend = f"the launcher's report names it; go on with: {program()} {shlex.join(given)}"
+        screen.refuse(Problem(what, f"process {launched().rank}", mend))
+    elif screen.speaks:
+        sys.excepthook(type(error), error, error.__traceback__)
+    return GATE

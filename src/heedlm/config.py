@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from heedlm.errors import HeedError, Problem, nearest
+from heedlm.errors import HeedError, Problem
+from heedlm.keys import example, hint, keys, like
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _word(value: object) -> object:
+    """YAML reads the words on and off as booleans; here they are words."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)]
 
 
 class Section(BaseModel):
@@ -32,10 +41,41 @@ class SourceConfig(Section):
     mapping: dict[str, str] | None = None
 
 
+Found = Annotated[Literal["flag", "drop", "off"], BeforeValidator(_word)]
+FoundPersonal = Annotated[Literal["flag", "mask", "drop", "off"], BeforeValidator(_word)]
+
+
+class CleanConfig(Section):
+    """What happens to a readable row in which a rule finds something: it is flagged, dropped, masked, or not looked at.
+
+    All of them flag: each is right in nearly all rows and wrong in some, and which of the two is for a person to say.
+    max_words: of a whole row; min_words: of an answer; both are what the rule `length` goes by.
+    """
+
+    length: Found = "flag"
+    max_words: Positive = 20_000
+    min_words: Annotated[int, Field(ge=0)] = 0
+    placeholder: Found = "flag"
+    repetition: Found = "flag"
+    refusal: Found = "flag"
+    echo: Found = "flag"
+    truncated: Found = "flag"
+    control: Found = "flag"
+    encoding: Found = "flag"
+    language: Found = "flag"
+    email: FoundPersonal = "flag"
+    phone: FoundPersonal = "flag"
+    card: FoundPersonal = "flag"
+    ip: FoundPersonal = "flag"
+    key: FoundPersonal = "flag"
+
+
 class DataConfig(Section):
     """sources: where rows come from.   val, test: a share of the groups, or a file of their own, or null for none.
 
-    max_bad: the share of unreadable rows above which the data is refused.   replay: files of plain documents (JSONL with
+    max_bad: the share of unreadable rows above which the data is refused.   near_duplicates: one of each pair is dropped,
+    or both stay on one side of the split.   similarity: from which two rows are near-duplicates.   decontaminate: files
+    of evaluation items; contaminated: what happens to a row that holds one.   replay: files of plain documents (JSONL with
     a `text` field) mixed into tuning so that the model keeps what it knew.   replay_share: their share of training tokens.
     """
 
@@ -43,6 +83,11 @@ class DataConfig(Section):
     val: Share | str | None = 0.05
     test: Share | str | None = 0.05
     max_bad: Share = 0.01
+    clean: CleanConfig = CleanConfig()
+    near_duplicates: Found = "drop"
+    similarity: Annotated[float, Field(ge=0.5, le=1)] = 0.8
+    decontaminate: tuple[str, ...] = ()
+    contaminated: Literal["drop", "flag"] = "drop"
     replay: tuple[str, ...] = ()
     replay_share: Share = 0.1
 
@@ -72,19 +117,32 @@ class TokensConfig(Section):
 
 
 class LoraConfig(Section):
-    """rank, alpha, dropout as in LoRA (arXiv 2106.09685); the update is scaled by alpha / rank.   targets: module names."""
+    """rank, alpha, dropout as in LoRA (arXiv 2106.09685); the update is scaled by alpha / rank.   targets: module names.
+
+    rslora: by alpha / sqrt(rank) instead (arXiv 2312.03732).   dora: a magnitude per output is trained beside the
+    direction (arXiv 2402.09353).   modules_to_save: modules trained in full and saved with the adapter.
+    tokens: tokens, as text, whose rows of embedding and head are trained.
+    """
 
     rank: Positive = 16
     alpha: Positive = 32
     dropout: Share = 0.0
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    rslora: bool = False
+    dora: bool = False
+    modules_to_save: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
 
 
 class ModelConfig(Section):
-    """path: a folder, a run, `atlas` or a hub id.   method: all weights, or low-rank adapters."""
+    """path: a folder, a run, `atlas` or a hub id.   method: all weights, adapters, or adapters over a base in 4 bits.
+
+    freeze: with method full, name patterns of parameters that do not train.
+    """
 
     path: str = ""
-    method: Literal["full", "lora"] = "full"
+    method: Literal["full", "lora", "qlora"] = "full"
+    freeze: tuple[str, ...] = ()
     lora: LoraConfig = LoraConfig()
     trust_remote_code: bool = False
 
@@ -93,21 +151,34 @@ class StepConfig(Section):
     """How weights change, whatever is learned. Null means: chosen, and shown with the reason.
 
     tokens_per_step: tokens of one optimiser step (global batch).   micro_tokens: tokens of one forward pass.
-    warmup: share of the steps.   eval_every, checkpoint_every: in steps (null: at the end of each epoch).
+    warmup: share of the steps.   decay: the share in which schedule `wsd` falls.
+    share_prefixes: compute what sequences of a step begin with once.   activation_checkpointing: layers that repeat their
+    forward pass in the backward pass, to keep less (auto: as few as fit into the memory there is).
+    parallel: how several processes (torchrun) share the model: ddp, all weights in each; fsdp, a part in each (auto: ddp
+    while they fit).
+    eval_every, checkpoint_every: in steps (null: at the end of each epoch).   keep_checkpoints: the last so many.
+    spike: a run stops when the loss stays above so many times its level (null: never).   sink: where metrics go besides.
     """
 
     lr: Annotated[float, Field(gt=0)] | None = None
     max_steps: Positive | None = None
     tokens_per_step: Positive | None = None
     micro_tokens: Positive = 4096
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     warmup: Share = 0.05
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.2
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    share_prefixes: Switch = "auto"
+    activation_checkpointing: Annotated[Literal["auto", "off", "selective", "full"], BeforeValidator(_word)] = "auto"
     device: str = "auto"
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     eval_every: Positive | None = None
     checkpoint_every: Positive | None = None
+    keep_checkpoints: Positive = 2
+    spike: Annotated[float, Field(gt=1)] | None = 2.0
+    sink: Literal["tensorboard"] | None = None
 
 
 class TrainConfig(StepConfig):
@@ -188,20 +259,24 @@ def load_recipe(
 
     base: values beneath the file.   Raises HeedError with every problem found, each where it was written.
     """
-    values: dict[str, Any] = dict(base or {})
-    where = "recipe"
-    if path is not None:
-        where = str(path)
-        values = _merged(values, _read_yaml(Path(path)))
     problems: list[Problem] = []
     set_keys: list[str] = []
+    over: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            problems.append(Problem(f"This is not a setting: {setting!r}.", "--set", "write --set train.lr=2e-5"))
+            mend = f"write KEY=VALUE in one word, for example --set {_started(kind, setting)}"
+            problems.append(Problem(f"This is not a setting: {setting!r}.", "--set", mend))
             continue
-        values = _merged(values, _nested(key.split("."), _scalar(text)))
+        over = _merged(over, _nested(key.split("."), _scalar(text)))
         set_keys.append(key)
+    where = "recipe" if path is None else str(path)
+    values = dict(base or {})
+    try:
+        values = values if path is None else _merged(values, _read_yaml(Path(path)))
+    except HeedError as error:
+        raise HeedError.of([*problems, *error.problems]) from None
+    values = _merged(values, over)
     try:
         recipe = kind.model_validate(values)
     except ValidationError as error:
@@ -210,6 +285,12 @@ def load_recipe(
     if problems:
         raise HeedError.of(problems)
     return recipe
+
+
+def _started(kind: type[Section], key: str) -> str:
+    """An example of the key that somebody began to write, or of any."""
+    found = [key] if key in keys(kind) else like(kind, key.rpartition(".")[2])
+    return example(kind, found[0] if found else "train.lr")
 
 
 def dump_recipe(recipe: Section) -> str:
@@ -265,26 +346,11 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _problem(kind: type[Section], item: Mapping[str, Any], where: str, set_keys: Sequence[str]) -> Problem:
     path = [part for part in map(str, item["loc"]) if "-" not in part and part not in _BRANCHES]
     key = ".".join(path)
-    where = next((f"--set {given}" for given in set_keys if f"{key}.".startswith(f"{given}.")), where)
+    given = (one for one in set_keys if f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}."))
+    where = next((f"--set {one}" for one in given), where)
     if item["type"] == "extra_forbidden":
-        hint = nearest(path[-1], _fields_at(kind, path[:-1]))
-        return Problem(f"Unknown key {key!r}.", where, hint)
+        return Problem(f"Unknown key {key!r}.", where, hint(kind, path))
+    mend = f"for example --set {example(kind, key)}"
     if item["type"] == "missing":
-        return Problem(f"Key {key!r} is missing.", where, f"--set {key}=...")
-    return Problem(
-        f"Key {key!r} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}.", where, f"--set {key}=..."
-    )
-
-
-def _fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
-    for part in path:
-        field = kind.model_fields.get(part)
-        inner = field.annotation if field else None
-        options = [inner, *get_args(inner)] if inner is not None else []
-        found = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-        if not found and part.isdigit():
-            continue
-        if not found:
-            return []
-        kind = found[0]
-    return list(kind.model_fields)
+        return Problem(f"Key {key!r} is missing.", where, mend)
+    return Problem(f"Key {key!r} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}.", where, mend)

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, nearest
 
 VERSION = 1
+DEMO = "runs/demo"  # where `heed demo` puts its run, and `heed chat` looks first
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,11 @@ class Run:
         """An existing run. Raises HeedError when the folder is not a run."""
         root = Path(path)
         if not (root / "run.json").is_file():
-            raise HeedError("This folder is not a run: it holds no run.json.", str(root), "heed train makes one")
+            what = "This folder is not a run: it holds no run.json." if root.is_dir() else "There is no run here."
+            beside = root.parent.iterdir() if root.parent.is_dir() else ()
+            runs = sorted(str(entry) for entry in beside if (entry / "run.json").is_file())
+            mend = nearest(str(root), runs) if runs else f"heed train --model MODEL --data FILE --run {root}"
+            raise HeedError(what, str(root), mend)
         return cls(root)
 
     @property
@@ -75,6 +82,10 @@ class Run:
         return self.root / "panel.jsonl"
 
     @property
+    def rows(self) -> Path:
+        return self.root / "rows.jsonl"
+
+    @property
     def eval(self) -> Path:
         return self.root / "eval"
 
@@ -88,8 +99,9 @@ class Run:
         return dict(json.loads(path.read_text("utf8"))) if path.is_file() else {}
 
     def note(self, **facts: Any) -> None:
-        """Add facts about a stage to run.json."""
-        write_json(self.root / "run.json", {**self.info(), "version": VERSION, **facts})
+        """Add facts about a stage to run.json; a fact that is None is taken away."""
+        kept = {key: value for key, value in {**self.info(), "version": VERSION, **facts}.items() if value is not None}
+        write_json(self.root / "run.json", kept)
 
 
 def environment() -> dict[str, Any]:
@@ -103,13 +115,19 @@ def environment() -> dict[str, Any]:
         except PackageNotFoundError:
             packages[name] = "not installed"
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "git": _git_revision(),
         "packages": packages,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _command() -> str:
+    """What was typed, ready to be typed again."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["heed" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def _git_revision() -> str | None:
@@ -133,6 +151,7 @@ def write_text(path: Path, text: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -156,13 +175,54 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1] if line.strip()]
 
 
+def cut_jsonl(path: Path, step: int) -> None:
+    """Drop the lines of a log whose `step` is later, and a last line cut by a kill. Steps rise from line to line."""
+    if not path.is_file():
+        return
+    with disk_errors(path), path.open("rb+") as file:
+        end = 0
+        for line in file:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+            end += len(line)
+        file.truncate(end)
+
+
+def sync(path: Path) -> None:
+    """Return only when the file, or the names in the folder, are on the disk. Nothing to do where there is none."""
+    if not path.exists():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def settle(folder: Path) -> None:
+    """See that all files of a folder are on the disk, readable by whom files made here usually are.
+
+    safetensors writes its files for their owner alone (0.8), whatever the umask says.
+    """
+    with disk_errors(folder):
+        probe = folder / f".probe.{os.getpid()}"
+        probe.touch()
+        usual = probe.stat().st_mode
+        probe.unlink()
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.chmod(usual)
+            sync(path)
+        sync(folder)
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn what the file system refuses into an error that says where and how to mend."""
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_SPACE:
             raise HeedError(
                 "No space left on the disk.", str(path), "free some space, then run the same command again"
             ) from error

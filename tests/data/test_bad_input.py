@@ -291,6 +291,20 @@ def test_missing_files_and_empty_folders_are_all_named_at_once_with_the_nearest(
     assert "mails.jsonl" in caught.value.problems[1].mend
 
 
+def test_a_missing_file_is_not_answered_with_every_file_there_is(tmp_path):
+    for name in (".git", ".venv", "data"):
+        (tmp_path / name).mkdir()
+    for name in (".gitignore", ".rows.jsonl", "README.md", "rows.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(HeedError) as caught:
+        prepare([Source(tmp_path / "zzz")], tmp_path / "out", val=None, test=None, seed=0)
+    assert caught.value.problems[0].mend.endswith("; known: data, rows.json")
+    (tmp_path / "void").mkdir()
+    with pytest.raises(HeedError) as caught:
+        prepare([Source(tmp_path / "void" / "zzz")], tmp_path / "out", val=None, test=None, seed=0)
+    assert caught.value.problems[0].mend == "give the path of a file or folder that exists"
+
+
 def test_a_folder_with_only_folders_says_what_it_found(tmp_path):
     (tmp_path / "data" / "inner").mkdir(parents=True)
     with pytest.raises(HeedError, match="found inner"):

@@ -35,7 +35,7 @@ def out(tmp_path):
 
 def test_the_card_counts_everything(out):
     card = json.loads((out / "card.json").read_text())
-    assert (card["version"], card["rows_in"], card["kept"], card["duplicates"]) == (1, 43, 41, 1)
+    assert (card["version"], card["rows_in"], card["kept"], card["duplicates"]) == (2, 43, 41, 1)
     assert {reason: entry["count"] for reason, entry in card["dropped"].items()} == {"duplicate": 1, "empty answer": 1}
     assert card["dropped"]["empty answer"]["examples"][0]["where"].endswith("rows.jsonl:42")
     (source,) = card["sources"].values()
@@ -47,15 +47,20 @@ def test_the_card_counts_everything(out):
     assert source["turn_fields_kept_in_meta"] == {"name": 1}
     assert sum(split["rows"] for split in card["splits"].values()) == 41
     assert card["splits"]["train"]["lengths"]["answer_words"]["max"] == 3
-    assert card["proof"] == {"groups": 41, "groups_on_two_sides": 0, "prompts_on_two_sides": 0}
+    assert card["proof"] == {
+        "groups": 41,
+        "groups_on_two_sides": 0,
+        "prompts_on_two_sides": 0,
+        "near_duplicates_on_two_sides": None,
+    }
 
 
 def test_the_card_for_people_says_the_same(out):
     text = (out / "card.md").read_text()
     assert "43 rows in, 41 examples kept, 2 dropped (1 of them exact duplicates)" in text
-    assert "0 of 41 groups and 0 prompts on two sides" in text
+    assert "0 of 41 groups, 0 prompts and near-duplicates (not looked for) on two sides" in text
     assert "| empty answer | 1 |" in text
-    assert "20 x `Be | brief.`" in text
+    assert "system text of 20 x `Be | brief.`" in text
     assert "licence: MIT (40)" in text
 
 

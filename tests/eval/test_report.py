@@ -29,7 +29,7 @@ from heedlm.eval.plots import Curve, curves_from, loss_plot
 from heedlm.eval.report import to_json, to_markdown, to_terminal, write_report
 from heedlm.eval.results import EvalReport, Forgetting, Seconds
 from heedlm.eval.task import tasks_from
-from heedlm.eval.words import headline, percent, second_line
+from heedlm.eval.words import headline, legend, percent, second_line
 from heedlm.messages import Example, Message, Reply, Request, Sampling
 
 from .scripted import ScriptedChat, example
@@ -267,11 +267,57 @@ def test_markdown_has_a_row_for_each_task(report: EvalReport) -> None:
     assert f"Gate: {len(verdicts(report))} of {len(verdicts(report))} figures reached." in text
 
 
-@pytest.mark.parametrize("width", [72, 80, 160])
-def test_the_terminal_begins_with_the_headline(report: EvalReport, width: int) -> None:
+def test_markdown_says_what_its_words_mean(report: EvalReport) -> None:
+    text = to_markdown(report)
+    for name, meaning in legend(report):
+        assert f"- *{name}*: {meaning}." in text
+
+
+def test_only_what_is_mixed_is_marked(report: EvalReport) -> None:
+    none = replace(report, tasks=tuple(replace(task, gated=False) for task in report.tasks))
+    assert "not gated" in to_markdown(report)
+    assert "not gated" in to_html(report)
+    assert "not gated" not in to_markdown(none)
+    assert "not gated" not in to_html(none)
+    assert "not gated" not in dict(legend(none))
+    assert len(legend(replace(report, tasks=()))) == len(report.arms)
+
+
+def _shown(report: EvalReport, width: int) -> list[str]:
     out = io.StringIO()
-    Console(file=out, width=width).print(to_terminal(report))
-    lines = out.getvalue().splitlines()
+    Console(file=out, width=width).print(to_terminal(report, width))
+    return out.getvalue().splitlines()
+
+
+def test_the_terminal_table_has_p_values_and_a_legend(report: EvalReport) -> None:
+    lines = _shown(report, 80)
+    heads = next(line.split() for line in lines if line.split()[:1] == ["task"])
+    assert heads == ["task", "n", "bare", "fair", "instruct", "format", "gain", "interval", "p"]
+    row = next(line for line in lines if line.strip().startswith("facts capital"))
+    assert "+93  +88 to +95 < 0.001 better" in row
+    assert any(line.strip().startswith("format fact *") for line in lines)
+    text = " ".join(" ".join(lines).split())
+    for name, meaning in legend(report):
+        assert f"{name.removeprefix('instruct, ')} {meaning}" in text
+
+
+def test_a_difference_that_may_be_luck_is_called_unsure(report: EvalReport) -> None:
+    maybe = replace(report, tasks=(replace(report.tasks[0], p=0.05),))
+    worse = replace(report, tasks=(replace(report.tasks[0], difference=-0.5, low=-0.9, high=-0.1, p=0.001),))
+    assert any(line.strip().endswith("0.050 unsure") for line in _shown(maybe, 80))
+    assert any(line.strip().endswith("worse") for line in _shown(worse, 80))
+
+
+def test_a_narrow_terminal_leaves_interval_and_p_to_the_file(report: EvalReport) -> None:
+    lines = _shown(report, 60)
+    row = next(line for line in lines if line.strip().startswith("facts capital"))
+    assert row.split()[-2:] == ["+93", "better"]
+    assert "report.md" in " ".join(lines)
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 160])
+def test_the_terminal_begins_with_the_headline(report: EvalReport, width: int) -> None:
+    lines = _shown(report, width)
     assert headline(report) in " ".join(line.strip() for line in lines[:3])
     assert any("guide" in line and "better" in line for line in lines)
     assert max(map(len, lines)) <= width

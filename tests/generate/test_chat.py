@@ -294,7 +294,7 @@ def test_a_saved_folder_becomes_a_chat(
     folder = tmp_path / "parrot"
     llama.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    chat = load_chat(folder, "chatml")
+    chat = load_chat(folder, "chatml", device="cpu")
     assert chat.name == "parrot"
     assert next(chat.model.parameters()).dtype == torch.float32
     expected = LocalChat(llama, tokenizer, load_template("chatml", tokenizer)).reply([ASK], Sampling(max_tokens=6))

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from heedlm.errors import HeedError
-from heedlm.model.load import configured_context, context_length, load_model, pick_device, resolve, stored_dtype
+from heedlm.model.load import (
+    configured_context,
+    context_length,
+    load_model,
+    pick_device,
+    resolve,
+    serving_dtype,
+    stored_dtype,
+)
 from tests.families import FAMILIES, checkpoint
 
 
@@ -71,7 +79,7 @@ def test_names_stand_for_folders(folder: Path, tmp_path: Path) -> None:
     assert resolve(folder) == str(folder)
     assert resolve("atlas").endswith("base")
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(HeedError, match="no finished model"):
+    with pytest.raises(HeedError, match="no model yet"):
         resolve(tmp_path)
     checkpoint(tmp_path / "model")
     assert resolve(tmp_path) == str(tmp_path / "model")
@@ -94,4 +102,35 @@ def test_a_typo_under_a_folder_that_exists_is_not_asked_of_the_hub(
     with pytest.raises(HeedError, match="no model folder") as caught:
         resolve("runs/dmo")
     assert "runs/demo" in caught.value.problems[0].mend
-    assert resolve("Qwen/Qwen3-0.6B-Base") == "Qwen/Qwen3-0.6B-Base"
+
+
+def test_a_run_without_a_model_says_what_to_run_next(tmp_path: Path) -> None:
+    for facts, mend in (
+        ('{"prepare": {"command": "heed prepare --data rows.jsonl"}}', f"heed train --model MODEL --run {tmp_path}"),
+        ('{"prepare": {"command": "heed train --model m --data d"}}', "heed train --model m --data d"),
+        ('{"prepare": {"command": "x.py"}, "train": {"command": "x.py"}}', "once more"),
+        ('{"pretrain": {"command": "heed pretrain r.yaml"}}', "heed pretrain r.yaml"),
+    ):
+        (tmp_path / "run.json").write_text(facts)
+        with pytest.raises(HeedError, match="no model yet") as caught:
+            resolve(tmp_path)
+        assert mend in caught.value.problems[0].mend
+
+
+def test_a_file_is_no_model_and_a_folder_of_models_names_one(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeedError, match="this is a file"):
+        resolve(folder / "config.json")
+    inside = checkpoint(tmp_path / "models" / "one")
+    with pytest.raises(HeedError, match="holds no model") as caught:
+        resolve(tmp_path / "models")
+    assert str(inside) in caught.value.problems[0].mend
+
+
+def test_a_model_that_only_answers_is_held_in_what_the_device_computes_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for supported, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, s=supported: s)
+        assert serving_dtype(torch.device("cuda")) == expected
+        assert serving_dtype(torch.device("cpu")) == serving_dtype(torch.device("mps")) == torch.float32
+    assert {p.dtype for p in load_model(folder, dtype=torch.bfloat16).parameters()} == {torch.bfloat16}

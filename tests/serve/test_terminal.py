@@ -51,7 +51,8 @@ def last_words(request: Request) -> Reply:
 
 def talk(chat: ScriptedChat, *lines: str, base: ScriptedChat | None = None, system: str | None = None) -> str:
     shown: list[str] = []
-    terminal_chat(chat, base=base, sampling=Sampling(max_tokens=64), system=system, lines=lines, write=shown.append)
+    load = None if base is None else lambda: base
+    terminal_chat(chat, base=load, sampling=Sampling(max_tokens=64), system=system, lines=lines, write=shown.append)
     return "".join(shown)
 
 
@@ -92,7 +93,60 @@ def test_the_base_model_continues_plain_text_and_the_conversation_waits() -> Non
 
 
 def test_without_a_base_model_the_command_says_so() -> None:
-    assert "no base model" in talk(ScriptedChat(last_words), "/base")
+    chat = ScriptedChat(last_words)
+    assert "no base model" in talk(chat, "/base", "/base Once upon")
+    assert chat.asked == []
+
+
+def test_base_with_a_text_switches_and_continues_it() -> None:
+    base = ScriptedChat(lambda request: Reply(text="and so on"), name="base")
+    chat = ScriptedChat(last_words)
+    shown = talk(chat, "/base The capital of France is", "/base One more", "/base", "hello", base=base)
+    assert base.asked == [Request(text="The capital of France is"), Request(text="One more")]
+    assert shown.count("and so on") == 2
+    assert [request.messages for request in chat.asked] == [(Message("user", "hello"),)]
+
+
+def test_the_base_model_is_loaded_when_it_is_asked_for_and_once() -> None:
+    loaded: list[ScriptedChat] = []
+
+    def load() -> ScriptedChat:
+        loaded.append(ScriptedChat(last_words, name="base"))
+        return loaded[-1]
+
+    chat = ScriptedChat(last_words)
+    terminal_chat(chat, base=load, sampling=Sampling(), lines=["hello"], write=lambda text: None)
+    assert loaded == []
+    terminal_chat(chat, base=load, sampling=Sampling(), lines=["/base", "/base", "/base x"], write=lambda text: None)
+    assert len(loaded) == 1
+
+
+def test_a_base_model_that_cannot_be_loaded_does_not_end_the_conversation() -> None:
+    def load() -> ScriptedChat:
+        raise HeedError("The base is not here.", "ORG/NAME", "heed chat runs/x --base ORG/NAME")
+
+    chat = ScriptedChat(last_words)
+    shown: list[str] = []
+    terminal_chat(chat, base=load, sampling=Sampling(), lines=["/base hello", "hi"], write=shown.append)
+    assert "--base ORG/NAME" in "".join(shown)
+    assert [request.messages[-1].content for request in chat.asked] == ["hi"]
+
+
+def test_show_with_a_text_tells_what_would_be_seen_and_asks_nothing() -> None:
+    chat = RenderingChat(last_words)
+    base = RenderingChat(last_words, name="base")
+    shown = talk(chat, "one", "/show two", "/show", "/base", "/show plain", base=base)
+    assert "[user]one[assistant]You said one[user]two\n" in shown
+    assert "[user]one\n(9 tokens)" in shown
+    assert "plain\n(5 tokens)" in shown
+    assert len(chat.asked) == 1
+    assert base.asked == []
+
+
+def test_reset_with_a_text_begins_anew_with_it() -> None:
+    chat = ScriptedChat(last_words)
+    talk(chat, "one", "/reset two", system="s")
+    assert chat.asked[1].messages == (Message("system", "s"), Message("user", "two"))
 
 
 def test_show_tells_what_the_model_saw() -> None:
@@ -126,15 +180,29 @@ def test_quit_leaves_at_once() -> None:
 def test_help_lists_every_command() -> None:
     shown = talk(ScriptedChat(last_words), "/help")
     assert all(f"/{name}" in shown for name in COMMANDS)
+    one = talk(ScriptedChat(last_words), "/help /base")
+    assert COMMANDS["base"] in one
+    assert COMMANDS["reset"] not in one
 
 
 @pytest.mark.parametrize(
-    ("typed", "hint"), [("/sytem x", "'system'"), ("/Reset", "forgotten"), ("/xyzzy", "known: base")]
+    ("typed", "hint"),
+    [
+        ("/sytem x", "Did you mean /system?"),
+        ("/xyzzy", "no command /xyzzy. Known:"),
+        ("/help bse", "Did you mean /base?"),
+    ],
 )
-def test_a_wrong_command_gets_the_nearest_name(typed: str, hint: str) -> None:
+def test_a_wrong_command_says_so_and_lists_the_known(typed: str, hint: str) -> None:
     chat = ScriptedChat(last_words)
-    assert hint in talk(chat, typed)
+    shown = talk(chat, typed)
+    assert hint in shown
+    assert all(f"/{name}" in shown for name in COMMANDS)
     assert chat.asked == []
+
+
+def test_commands_may_be_typed_in_capitals() -> None:
+    assert "forgotten" in talk(ScriptedChat(last_words), "/Reset")
 
 
 @pytest.mark.parametrize("typed", ["/etc/hosts is a file?", "/ 2", "1 / 2"])
@@ -251,6 +319,6 @@ def test_the_keyboard_ends_with_control_d(monkeypatch: pytest.MonkeyPatch, capsy
 
     monkeypatch.setattr("builtins.input", fake_input)
     chat, base = ScriptedChat(last_words), ScriptedChat(last_words, name="base")
-    terminal_chat(chat, base=base, sampling=Sampling())
+    terminal_chat(chat, base=lambda: base, sampling=Sampling())
     assert prompts == ["> ", "> ", "base> ", "base> "]
     assert "You said hello" in capsys.readouterr().out

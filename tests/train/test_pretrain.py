@@ -71,6 +71,53 @@ def test_an_interrupted_pretraining_goes_on_to_the_same_bits(tmp_path: Path) -> 
     assert (whole.model / "model.safetensors").read_bytes() == (parts.model / "model.safetensors").read_bytes()
 
 
+def test_a_finished_pretraining_stays_as_it_is_and_gives_its_report_again(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run")
+    report = stage.pretrain(recipe(), run, documents, api.silent())
+    assert not run.checkpoints.exists()
+    before = {str(p): p.read_bytes() for p in run.root.rglob("*") if p.is_file()}
+    warned: list[str] = []
+    observer = Observer(lambda line: None, lambda *a: None, warn=warned.append)
+    assert stage.pretrain(recipe(), run, documents, observer) == report
+    assert {str(p): p.read_bytes() for p in run.root.rglob("*") if p.is_file()} == before
+    assert "is finished" in warned[0]
+    other = load_recipe(PretrainRecipe, None, [*SETTINGS, "train.lr=0.02", "corpus.documents=9"])
+    with pytest.raises(HeedError, match=r"finished with another recipe: corpus\.documents .*, train\.lr \(was 0\.01"):
+        stage.pretrain(other, run, documents, api.silent())
+
+
+def test_what_an_attempt_left_before_its_first_step_is_not_taken_over(tmp_path: Path) -> None:
+    """Another vocabulary, another shape: neither the tokenizer nor the first checkpoint of before may be used."""
+
+    def fail(part: str) -> list[str]:
+        if part.startswith("epoch"):
+            raise RuntimeError("killed")
+        return documents(part)
+
+    run = Run.create(tmp_path / "run")
+    other = load_recipe(PretrainRecipe, None, [*SETTINGS, "shape.vocab_size=280", "shape.hidden=16"])
+    with pytest.raises(RuntimeError, match="killed"):
+        stage.pretrain(other, run, fail, api.silent())
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-000000"]
+    report = stage.pretrain(recipe(), run, documents, api.silent())
+    fresh = stage.pretrain(recipe(), Run.create(tmp_path / "fresh"), documents, api.silent())
+    assert (report.model / "model.safetensors").read_bytes() == (fresh.model / "model.safetensors").read_bytes()
+
+
+def test_a_begun_pretraining_refuses_another_recipe_with_the_keys(tmp_path: Path) -> None:
+    import os
+    import signal
+
+    def hear(step: int, of: int, report: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    run = Run.create(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        stage.pretrain(recipe(), run, documents, Observer(lambda line: None, hear))
+    with pytest.raises(HeedError, match=r"begun with another recipe: shape\.hidden \(was 32, now 64\)"):
+        stage.pretrain(load_recipe(PretrainRecipe, None, [*SETTINGS, "shape.hidden=64"]), run, documents, api.silent())
+
+
 def test_a_file_of_documents_is_a_corpus(tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents("file") * 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,16 @@ def data(tmp_path: Path) -> Path:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def logged(run: Path) -> list[dict[str, Any]]:
+    """The metrics without what a clock or the machine's memory says."""
+    free = ("seconds", "tokens_per_second", "peak_memory_bytes")
+    return [{k: v for k, v in record.items() if k not in free} for record in lines(run / "metrics.jsonl")]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -149,10 +160,10 @@ def test_ctrl_c_leaves_a_state_from_which_the_same_command_goes_on_to_the_same_b
     one, other = (load_file(r.model / "model.safetensors") for r in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
-    def logged(run: str) -> list[dict[str, Any]]:
-        return [{k: v for k, v in r.items() if k != "seconds"} for r in lines(tmp_path / run / "metrics.jsonl")]
-
-    assert logged("whole") == logged("parts")
+    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+    for name in ("rows.jsonl", "panel.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    assert (whole.best_step, whole.best_loss, whole.accuracy) == (parts.best_step, parts.best_loss, parts.accuracy)
 
 
 def test_going_on_with_another_recipe_is_refused_with_the_keys(data: Path, tmp_path: Path) -> None:
@@ -183,6 +194,7 @@ def test_a_new_model_in_an_old_folder_leaves_nothing_stale(data: Path, tmp_path:
     api.evaluate(run=run, settings=["eval.max_tokens=2"])
     assert (run / "adapter").is_dir()
     assert (run / "report.json").is_file()
+    shutil.rmtree(run / "model")  # without its model a run is no longer finished
     said: list[str] = []
     api.train(
         model=model,
@@ -194,6 +206,7 @@ def test_a_new_model_in_an_old_folder_leaves_nothing_stale(data: Path, tmp_path:
     assert not (run / "adapter").exists()
     assert not (run / "report.json").exists()
     assert any("removed adapter" in line for line in said)
+    assert Run(run).info()["train_result"]["trainable_parameters"] > 10_000
 
 
 def test_a_step_is_sized_by_the_data_where_nothing_is_asked(data: Path, tmp_path: Path) -> None:
@@ -217,10 +230,12 @@ def test_a_second_run_finds_its_tokens_and_says_so(data: Path, tmp_path: Path) -
     observer = Observer(said.append, lambda *a: None)
     first = api.train(model=model, data=data, run=tmp_path / "run", settings=settings, observer=observer)
     assert not any("as before" in line for line in said)
+    shutil.rmtree(tmp_path / "run" / "model")
     second = api.train(model=model, data=data, run=tmp_path / "run", settings=settings, observer=observer)
     assert any("as before" in line for line in said)
     assert first.tokens == second.tokens
     said.clear()
+    shutil.rmtree(tmp_path / "run" / "model")
     api.train(
         model=model,
         data=data,
@@ -229,6 +244,51 @@ def test_a_second_run_finds_its_tokens_and_says_so(data: Path, tmp_path: Path) -
         observer=observer,
     )
     assert any("the chat template changed" in line for line in said)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_finished_run_stays_as_it_is_and_gives_its_report_again(method: str, data: Path, tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "base")
+    run = tmp_path / "run"
+    settings = [*SMALL, "train.max_steps=2", "data.val=0.2", f"model.method={method}"]
+    report = api.train(model=model, data=data, run=run, settings=settings)
+    assert not [path for path in run.rglob("*") if path.is_file() and not path.stat().st_mode & 0o044]
+    before = content(run)
+    warned: list[str] = []
+    observer = Observer(lambda line: None, lambda *a: None, warn=warned.append)
+    # What does not enter into the weights may differ.
+    again = api.train(
+        model=model, data=data, run=run, settings=[*settings, "train.keep_checkpoints=5"], observer=observer
+    )
+    assert again == report
+    assert content(run) == before
+    assert len(warned) == 1
+    assert "is finished" in warned[0]
+    assert str(run / "model") in warned[0]
+    assert f"rm -r {run}" in warned[0]
+
+
+def test_a_finished_run_is_not_replaced_by_another_recipe_or_other_rows(data: Path, tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "base")
+    run = tmp_path / "run"
+    settings = [*SMALL, "train.max_steps=1", "templates.chat=" + str(tmp_path / "own.jinja")]
+    wire = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+    (tmp_path / "own.jinja").write_text(wire)
+    api.train(model=model, data=data, run=run, settings=settings)
+    before = content(run)
+    with pytest.raises(HeedError, match=r"finished with another recipe: seed \(was 0, now 3\), train\.lr") as caught:
+        api.train(model=model, data=data, run=run, settings=[*settings, "train.lr=0.5"], seed=3)
+    assert "another --run" in caught.value.problems[0].mend
+    assert f"rm -r {run}" in caught.value.problems[0].mend
+    data.write_text(json.dumps([*ROWS, {"instruction": "One more?", "input": "", "output": "Yes."}]))
+    for verb in (api.train, api.prepare):  # preparing other rows would leave the model beside a test split it has seen
+        with pytest.raises(HeedError, match=r"rows have changed since this run was begun: .*rows\.json has changed"):
+            verb(model=model, data=data, run=run, settings=settings)
+    data.write_text(json.dumps(ROWS))
+    (tmp_path / "own.jinja").write_text(wire.replace(": ", " - "))
+    with pytest.raises(HeedError, match="not what it was begun with: the chat template changed"):
+        api.train(model=model, data=data, run=run, settings=settings)
+    assert content(run) == before
 
 
 def test_the_run_folder_holds_what_the_contract_says(data: Path, tmp_path: Path) -> None:
@@ -244,6 +304,7 @@ def test_the_run_folder_holds_what_the_contract_says(data: Path, tmp_path: Path)
         "model",
         "panel.jsonl",
         "recipe.yaml",
+        "rows.jsonl",
         "run.json",
         "tokens",
     }

@@ -1,26 +1,34 @@
-"""The pretraining corpus of the built-in world: geography, printed papers and pages of copying, interleaved."""
+"""The pretraining corpus of the built-in world: geography, printed papers, pages of copying and of figures, interleaved."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from heedlm.atlas import echo, geography, papers
+from heedlm.atlas import echo, figures, geography, papers
 from heedlm.atlas.world import Document
 
-# Facts are many and each must be met often; the papers are skills, learnt from fewer pages; echo pages practise copying.
-SHARES = (0.46, 0.48, 0.06)
+# What there is, with its share of the documents where nobody says otherwise. Facts are many and each must be met often;
+# the papers are skills, learnt from fewer pages; echo pages practise copying. Figures come in a second reading.
+STREAMS: dict[str, tuple[Callable[[random.Random], Iterator[Document]], float]] = {
+    "geography": (geography.documents, 0.46),
+    "papers": (papers.documents, 0.48),
+    "echo": (echo.documents, 0.06),
+    "figures": (figures.documents, 0.0),
+}
 
 
-def documents(seed: str) -> Iterator[Document]:
-    """Endless documents, the same for the same seed."""
+def documents(seed: str, mix: Mapping[str, float] | None = None) -> Iterator[Document]:
+    """Endless documents, the same for the same seed. mix: shares by name of a stream, instead of the usual ones."""
     rng = random.Random(f"atlas corpus/{seed}")
-    streams = [make(random.Random(rng.random())) for make in (geography.documents, papers.documents, echo.documents)]
+    streams = [make(random.Random(rng.random())) for make, _ in list(STREAMS.values())[:3]]
+    streams.append(figures.documents(random.Random(f"atlas figures/{seed}")))  # so that the others stay as they were
+    shares = [mix.get(name, 0.0) if mix else share for name, (_, share) in STREAMS.items()]
     while True:
-        yield next(rng.choices(streams, SHARES)[0])
+        yield next(rng.choices(streams, shares)[0])
 
 
-def texts(seed: str, count: int) -> list[str]:
+def texts(seed: str, count: int, mix: Mapping[str, float] | None = None) -> list[str]:
     """The first `count` documents as plain text."""
-    return [document.text for document in islice(documents(seed), count)]
+    return [document.text for document in islice(documents(seed, mix), count)]

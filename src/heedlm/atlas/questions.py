@@ -40,20 +40,20 @@ TASKS: tuple[Task, ...] = (
 DEFAULT_ROWS = 3_000
 # Train rows per task when the total is their sum; other totals scale them.
 _SHARES = {
-    "facts_capital": 190,
-    "facts_currency": 190,
-    "facts_language": 190,
-    "facts_continent": 190,
-    "unknown_country": 330,
-    "format": 360,
-    "format_fact": 150,
-    "translation": 240,
-    "chat": 260,
-    "system_scope": 320,
-    "system_phrase": 220,
+    "facts_capital": 150,
+    "facts_currency": 150,
+    "facts_language": 150,
+    "facts_continent": 150,
+    "unknown_country": 360,
+    "format": 420,
+    "format_fact": 120,
+    "translation": 220,
+    "chat": 240,
+    "system_scope": 360,
+    "system_phrase": 260,
     "system_persona": 110,
-    "system_tone": 90,
-    "system_format": 90,
+    "system_tone": 200,
+    "system_format": 200,
     "system_capitals": 70,
 }
 _TEST_ROWS = 80

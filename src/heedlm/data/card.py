@@ -1,4 +1,4 @@
-"""The data card: what went in, what came out, and why the rest did not, as card.json and card.md."""
+"""The data card: what went in, what came out, why the rest did not, and what was found on the way, as card.json."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from heedlm.data.clean.rules import RULES
 from heedlm.data.fields import show
 from heedlm.errors import Problem
 from heedlm.messages import Example
 
-VERSION = 1
+VERSION = 2
 KIND = "heed data card"
 _SHOWN = 3  # examples kept per reason
 _DISTINCT = 1000  # texts told apart per source; rows beyond them are counted as others
@@ -22,7 +23,10 @@ LENGTHS = ("prompt_words", "prompt_characters", "answer_words", "answer_characte
 
 @dataclass(slots=True)
 class SourceTally:
-    """What one file gave. rows: rows read, broken ones included.   systems: effective system text -> examples."""
+    """What one file gave. rows: rows read, broken ones included.   systems: effective system text -> examples.
+
+    languages: of the last answer -> examples; "" where it could not be told.
+    """
 
     rows: int = 0
     kept: int = 0
@@ -30,6 +34,7 @@ class SourceTally:
     shapes: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
     turn_fields: Counter[str] = field(default_factory=Counter)
 
 
@@ -50,6 +55,9 @@ class Tally:
     splits: dict[str, SplitTally] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     shown: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    flagged: Counter[str] = field(default_factory=Counter)
+    masked: Counter[str] = field(default_factory=Counter)
+    flags_shown: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     renamed: int = 0
 
     @property
@@ -72,20 +80,35 @@ def count_dropped(tally: Tally, file: str, problem: Problem) -> None:
         shown.append({"where": problem.where, "what": problem.what})
 
 
-def count_kept(tally: Tally, file: str, example: Example, shape: str) -> tuple[int, int, int, int]:
-    """Count an example that stays; returns its lengths in the order of LENGTHS."""
+def count_flag(tally: Tally, rule: str, where: str, what: str, *, masked: bool) -> None:
+    """Count what a rule found in a row that stays."""
+    (tally.masked if masked else tally.flagged)[rule] += 1
+    shown = tally.flags_shown.setdefault(rule, [])
+    if len(shown) < _SHOWN:
+        shown.append({"where": where, "what": what})
+
+
+def count_kept(
+    tally: Tally, file: str, example: Example, shape: str, spoken: str | None, by: int = 1
+) -> tuple[int, int, int, int]:
+    """Count an example that stays; returns its lengths in the order of LENGTHS.
+
+    spoken: the language of its last answer.   by: -1 takes back what was counted when it was read.
+    """
     source = tally.sources[file]
-    source.kept += 1
-    source.shapes[shape] += 1
+    source.kept += by
+    source.shapes[shape] += by
+    source.languages[spoken or ""] += by
     system = example.messages[0].content if example.messages[0].role == "system" else ""
-    _count_text(source.systems, system)
+    _count_text(source.systems, system, by)
     licence = next((example.meta[name] for name in ("licence", "license") if name in example.meta), None)
     if licence is not None:
-        _count_text(source.licences, licence if isinstance(licence, str) else show(licence))
+        _count_text(source.licences, licence if isinstance(licence, str) else show(licence), by)
     for extra in (
         example.meta.get("turn_fields", {}).values() if isinstance(example.meta.get("turn_fields"), dict) else ()
     ):
-        source.turn_fields.update(list(extra) if isinstance(extra, dict) else ())
+        for name in extra if isinstance(extra, dict) else ():
+            source.turn_fields[name] += by
     prompt = [message.content for message in example.messages if message.role != "assistant"]
     answers = [message.content for message in example.messages if message.role == "assistant"]
     return (*_lengths(prompt), *_lengths(answers))
@@ -95,8 +118,8 @@ def _lengths(texts: Sequence[str]) -> tuple[int, int]:
     return sum(len(text.split()) for text in texts), sum(map(len, texts))
 
 
-def _count_text(counter: Counter[str], text: str) -> None:
-    counter[text if text in counter or len(counter) < _DISTINCT else "(others)"] += 1
+def _count_text(counter: Counter[str], text: str, by: int) -> None:
+    counter[text if text in counter or len(counter) < _DISTINCT else "(others)"] += by
 
 
 def summary(values: Sequence[int]) -> dict[str, float]:
@@ -117,12 +140,16 @@ def summary(values: Sequence[int]) -> dict[str, float]:
 def card_json(
     tally: Tally,
     *,
-    fingerprint: Mapping[str, Any],
     files: Mapping[str, Mapping[str, Any]],
-    proof: Mapping[str, int],
+    proof: Mapping[str, int | None],
     notes: Sequence[str],
+    found: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The card as a JSON object; the same data and settings give the same object, to the last byte."""
+    """The card as a JSON object, all but its fingerprint; the same data and settings give the same, to the last byte.
+
+    found: what was found about rows together: "near_duplicates", "answers", "contamination".
+    """
+    rules = sorted({*tally.flagged, *tally.masked}, key=lambda rule: -tally.flagged[rule] - tally.masked[rule])
     return {
         "version": VERSION,
         "kind": KIND,
@@ -131,14 +158,23 @@ def card_json(
         "dropped": {
             reason: {"count": count, "examples": tally.shown[reason]} for reason, count in tally.dropped.most_common()
         },
+        "flagged": {
+            rule: {
+                "count": tally.flagged[rule],
+                "masked": tally.masked[rule],
+                "finds": RULES[rule],
+                "examples": tally.flags_shown[rule],
+            }
+            for rule in rules
+        },
         "duplicates": tally.dropped["duplicate"],
+        **found,
         "renamed_ids": tally.renamed,
         "proof": dict(proof),
         "splits": {name: _split_json(split, files[name]) for name, split in tally.splits.items()},
         "sources": {file: _source_json(source) for file, source in tally.sources.items()},
         "notes": list(notes),
         "files": {name: dict(file) for name, file in files.items()},
-        "fingerprint": dict(fingerprint),
     }
 
 
@@ -149,93 +185,17 @@ def _split_json(split: SplitTally, file: Mapping[str, Any]) -> dict[str, Any]:
 
 def _source_json(source: SourceTally) -> dict[str, Any]:
     systems = [
-        {"text": text[:_TEXT_SHOWN], "examples": count} for text, count in source.systems.most_common(10) if text
+        {"text": text[:_TEXT_SHOWN], "examples": count} for text, count in (+source.systems).most_common(10) if text
     ]
     return {
         "rows": source.rows,
         "kept": source.kept,
         "dropped": source.dropped,
-        "shapes": dict(source.shapes.most_common()),
-        "licences": dict(source.licences.most_common()) or "unknown",
+        "shapes": dict((+source.shapes).most_common()),
+        "languages": {name or "not told": count for name, count in (+source.languages).most_common()},
+        "licences": dict((+source.licences).most_common()) or "unknown",
         "without_system_text": source.systems[""],
         "system_texts": systems,
-        "distinct_system_texts": sum(1 for text in source.systems if text),
-        "turn_fields_kept_in_meta": dict(source.turn_fields.most_common(20)),
+        "distinct_system_texts": sum(1 for text in +source.systems if text),
+        "turn_fields_kept_in_meta": dict((+source.turn_fields).most_common(20)),
     }
-
-
-def card_markdown(card: Mapping[str, Any]) -> str:
-    """The card for people."""
-    lines = ["# Data card", ""]
-    proof = card["proof"]
-    dropped = sum(entry["count"] for entry in card["dropped"].values())
-    lines += [
-        f"{card['rows_in']:,} rows in, {card['kept']:,} examples kept, {dropped:,} dropped "
-        f"({card['duplicates']:,} of them exact duplicates).",
-        f"Proof of the split: {proof['groups_on_two_sides']} of {proof['groups']:,} groups "
-        f"and {proof['prompts_on_two_sides']} prompts on two sides.",
-        "",
-    ]
-    lines += [f"- {note}" for note in card["notes"]] + ([""] if card["notes"] else [])
-    lines += _table(
-        ("split", "rows", "groups", "words asked: median, 95 %, most", "words answered: median, 95 %, most"),
-        [
-            (
-                name,
-                f"{split['rows']:,}",
-                f"{split['groups']:,}",
-                _three(split["lengths"]["prompt_words"]),
-                _three(split["lengths"]["answer_words"]),
-            )
-            for name, split in card["splits"].items()
-        ],
-    )
-    if card["dropped"]:
-        lines += ["## Dropped", ""]
-        lines += _table(
-            ("reason", "rows", "for example"),
-            [
-                (reason, f"{entry['count']:,}", "; ".join(example["where"] for example in entry["examples"]))
-                for reason, entry in card["dropped"].items()
-            ],
-        )
-    lines += ["## Sources", ""]
-    for file, source in card["sources"].items():
-        lines += _source_lines(file, source)
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _source_lines(file: str, source: Mapping[str, Any]) -> list[str]:
-    licences = source["licences"]
-    named = (
-        licences if isinstance(licences, str) else ", ".join(f"{name} ({count:,})" for name, count in licences.items())
-    )
-    lines = [f"### `{file}`", ""]
-    lines.append(f"- {source['rows']:,} rows, {source['kept']:,} kept, {source['dropped']:,} dropped")
-    lines.append(
-        "- shapes: " + (", ".join(f"{shape} ({count:,})" for shape, count in source["shapes"].items()) or "none")
-    )
-    lines.append(f"- licence: {named}")
-    without, distinct = source["without_system_text"], source["distinct_system_texts"]
-    lines.append(f"- system text: {without:,} examples without, {distinct:,} distinct texts")
-    lines += [f"  - {entry['examples']:,} x {_inline(entry['text'])}" for entry in source["system_texts"]]
-    if source["turn_fields_kept_in_meta"]:
-        names = ", ".join(f"{name} ({count:,})" for name, count in source["turn_fields_kept_in_meta"].items())
-        lines.append(f"- fields of turns that no chat template sees: {names}")
-    return [*lines, ""]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    def cells(row: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
-
-    return [cells(head), "|" + "---|" * len(head), *map(cells, rows), ""]
-
-
-def _three(lengths: Mapping[str, float]) -> str:
-    return ", ".join(f"{lengths[name]:,}" for name in ("median", "p95", "max")) if lengths else "none"
-
-
-def _inline(text: str) -> str:
-    """Text on one line that Markdown does not take for its own marks."""
-    return "`" + " ".join(text.split()).replace("`", "'") + "`"

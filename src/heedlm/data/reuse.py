@@ -13,7 +13,7 @@ from heedlm.data.card import VERSION as CARD_VERSION
 from heedlm.data.spool import Input
 from heedlm.errors import HeedError
 
-VERSION = 1  # of what preparing does to rows: a change of meaning makes earlier results a miss
+VERSION = 2  # of what preparing does to rows: a change of meaning makes earlier results a miss
 
 
 class Earlier(NamedTuple):

@@ -60,11 +60,10 @@ def data_files(path: Path) -> list[Path]:
         if path.is_file():
             return [path]
         if not path.exists():
-            beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-            hint = f"give the path of a file or folder that exists; {nearest(path.name, beside)}" if beside else ""
-            raise HeedError(
-                "no such file or folder", str(path), hint or "give the path of a file or folder that exists"
-            )
+            others = path.parent.iterdir() if path.parent.is_dir() else ()
+            beside = [e.name for e in others if _is_data_name(e.name) or (e.is_dir() and not e.name.startswith("."))]
+            near = f"; {nearest(path.name, beside)}" if beside else ""
+            raise HeedError("no such file or folder", str(path), f"give the path of a file or folder that exists{near}")
         if not path.is_dir():
             raise HeedError("not a regular file", str(path), "copy what it holds into a file, and name that file")
         entries = sorted(path.iterdir())

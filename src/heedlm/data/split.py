@@ -37,11 +37,15 @@ class Division(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """Counted afresh over what is kept: groups, and identical prompts, found on more than one side."""
+    """Counted afresh over what is kept: groups, identical prompts and near-duplicates found on more than one side.
+
+    near_duplicates_on_two_sides: None where nobody looked for near-duplicates.
+    """
 
     groups: int
     groups_on_two_sides: int
     prompts_on_two_sides: int
+    near_duplicates_on_two_sides: int | None = None
 
 
 def normalise(text: str) -> str:
@@ -134,15 +138,13 @@ def _leaks(keys: Sequence[Keys], sides: Sequence[Side], held: dict[int, Side]) -
     return leaks
 
 
-def prove(keys: Sequence[Keys], division: Division) -> Proof:
+def prove(keys: Sequence[Keys], sides: Sequence[Side]) -> Proof:
     """Count groups and prompts that stand on two sides among the examples that stay."""
     groups: dict[int, Side] = {}
     prompts: dict[int, Side] = {}
     split_groups: set[int] = set()
     split_prompts: set[int] = set()
-    for key, side, leak in zip(keys, division.sides, division.leaks, strict=True):
-        if leak is not None:
-            continue
+    for key, side in zip(keys, sides, strict=True):
         if groups.setdefault(key.group, side) != side:
             split_groups.add(key.group)
         if prompts.setdefault(key.prompt, side) != side:

@@ -1,7 +1,7 @@
 """The spool: every usable example on disk as a finished line, with a few numbers about each in memory.
 
-What must be known about all examples before one can be placed (groups, duplicates, ids) is kept as numbers, the text is
-not: memory grows by some hundred bytes per example, whatever its length.
+What must be known about all examples before one can be placed (groups, duplicates, ids) is kept as numbers, the text and
+its words are not: memory grows by some hundred bytes per example, whatever its length.
 """
 
 from __future__ import annotations
@@ -9,23 +9,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from heedlm.data.card import LENGTHS, SourceTally, Tally, count_dropped, count_kept, reason_of
+from heedlm.data.card import LENGTHS, SourceTally, Tally, count_dropped, count_flag, count_kept, reason_of
+from heedlm.data.checks import Checks
+from heedlm.data.clean.rules import Finding, clean, words_of
+from heedlm.data.decontaminate import Items
 from heedlm.data.duplicates import duplicate_key
+from heedlm.data.items import Item
+from heedlm.data.languages import language
 from heedlm.data.schema import shape_of, to_examples
 from heedlm.data.sources import Row, read_rows
 from heedlm.data.split import Keys, Side, keys_of
-from heedlm.data.store import to_line
+from heedlm.data.store import from_line, to_line
+from heedlm.data.words import WordFile, told
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Example
 
 DROPPED_VERSION = 1
+FLAGGED_VERSION = 1
 _SHOWN = 20  # problems shown when a run is refused
 
 
@@ -38,24 +46,33 @@ class Input(NamedTuple):
 
 
 class Spool:
-    """The examples read so far, and dropped.jsonl, both open for writing; a context manager.
+    """The examples read so far, with dropped.jsonl and flagged.jsonl, all open for writing; a context manager.
 
-    keys, sides: one per example, for `split.divide`.   problems: the first broken rows.   broken: how many, by reason.
+    keys, sides: one per example, for `split.divide`.   words: of every example.   short: rows with a short item of an
+    evaluation.   left_out: examples that were dropped since they were read, with the reason.
+    problems: the first broken rows.   broken: how many, by reason.
     """
 
-    def __init__(self, folder: Path, inputs: Sequence[Input], tally: Tally) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[Input], tally: Tally, checks: Checks, evaluations: Items) -> None:
         self.inputs, self.tally = inputs, tally
         self.keys: list[Keys] = []
         self.sides: list[Side | None] = []
+        self.short: list[tuple[int, Item]] = []
+        self.left_out: dict[int, Problem] = {}
+        self.words = WordFile(folder / "words")
+        self._checks, self._evaluations = checks, evaluations
+        self._findings: dict[int, tuple[Finding, ...]] = {}
         self.problems: list[Problem] = []
         self.broken: Counter[str] = Counter()
         self._files, self._line_numbers = array("L"), array("L")
         self._lengths = array("L")  # one per name in LENGTHS and example
+        self._shapes: list[str] = []
         self._first: dict[int, int] = {}  # duplicate key -> the example that had it first
         self._ids: set[str] = set()
         self._path = folder / "spool"
         self._spool = self._path.open("wb")
         self._dropped = (folder / "dropped.jsonl").open("wb")
+        self._flagged = (folder / "flagged.jsonl").open("wb")
 
     def __enter__(self) -> Spool:
         return self
@@ -64,10 +81,13 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._dropped.flush()
-            os.fsync(self._dropped.fileno())
+            for file in (self._dropped, self._flagged):
+                file.flush()
+                os.fsync(file.fileno())
         finally:
             self._dropped.close()
+            self._flagged.close()
+            self.words.close()
             self._spool.close()
             self._path.unlink(missing_ok=True)
 
@@ -84,25 +104,63 @@ class Spool:
                 self._keep(number, found, row)
 
     def _keep(self, number: int, example: Example, row: Row) -> None:
+        source, checks = self.inputs[number], self._checks
+        contents = words_of(example)
+        cleaned = clean(example, contents, checks.clean, checks.limits)
+        wrong = next((finding for finding in cleaned.findings if checks.clean[finding.rule] == "drop"), None)
+        if wrong is not None and source.side is None:  # a val or test file is the user's: its rows are flagged only
+            mend = f"mend the row, or keep such rows: --set data.clean.{wrong.rule}=flag"
+            self.drop(number, Problem(f"{wrong.rule}: {wrong.what}", row.where, mend))
+            return
+        if cleaned.example is not example:
+            example = cleaned.example
+            contents = words_of(example)
         key = duplicate_key(example)
         if key in self._first:
             same = self.where(self._first[key])
             mend = "nothing to do: one copy is kept"
             self.drop(number, Problem(f"duplicate: same conversation as {same}", row.where, mend))
             return
-        self._first[key] = len(self.keys)
+        index = self._first[key] = len(self.keys)
         if example.id in self._ids:
             example = dataclasses.replace(example, id=f"{example.id}-{key:016x}")
             self.tally.renamed += 1
         self._ids.add(example.id)
-        source = self.inputs[number]
+        if cleaned.findings:
+            self._findings[index] = cleaned.findings
+        self.words.add(example, told(example, contents))
+        texts = (message.content for message in example.messages if message.role != "system")
+        self.short += ((index, item) for item in self._evaluations.short(texts))
         self.keys.append(keys_of(example))
         self.sides.append(source.side)
         self._files.append(number)
         self._line_numbers.append(int(row.where.rpartition(":")[2]))
         shape = shape_of(row.value, source.mapping) or ""
-        self._lengths.extend(count_kept(self.tally, str(source.file), example, shape))
+        spoken = language(example.messages[-1].content, contents[-1])
+        self._shapes.append(sys.intern(shape))
+        self._lengths.extend(count_kept(self.tally, str(source.file), example, shape, spoken))
         self._spool.write(to_line(example))
+
+    def leave_out(self, index: int, problem: Problem) -> None:
+        """Decide that an example stays out after all; the first reason counts."""
+        self.left_out.setdefault(index, problem)
+
+    def settle(self, index: int, line: bytes) -> bool:
+        """Write down what is to be said about an example: whether it stays, and what was found in it.   line: its own."""
+        number, problem = self._files[index], self.left_out.get(index)
+        if problem is not None:
+            example = from_line(line, problem.where)
+            spoken = language(example.messages[-1].content, words_of(example)[-1])
+            count_kept(self.tally, str(self.inputs[number].file), example, self._shapes[index], spoken, by=-1)
+            self.drop(number, problem)
+            return False
+        for rule, what in self._findings.get(index, ()):
+            masked = self._checks.clean[rule] == "mask"
+            where = self.where(index)
+            count_flag(self.tally, rule, where, what, masked=masked)
+            flag = {"version": FLAGGED_VERSION, "where": where, "rule": rule, "what": what, "masked": masked}
+            self._flagged.write(_line(flag))
+        return True
 
     def drop(self, number: int, problem: Problem) -> None:
         """Count a row of input `number` as left out, and write down why."""
@@ -114,15 +172,11 @@ class Spool:
             "what": problem.what,
             "mend": problem.mend,
         }
-        self._dropped.write(json.dumps(row, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n")
+        self._dropped.write(_line(row))
 
     def where(self, index: int) -> str:
         """The place that example `index` came from."""
         return f"{self.inputs[self._files[index]].file}:{self._line_numbers[index]}"
-
-    def number(self, index: int) -> int:
-        """The input that example `index` came from."""
-        return self._files[index]
 
     def lengths(self, index: int) -> array[int]:
         """The lengths of example `index`, in the order of LENGTHS."""
@@ -133,6 +187,10 @@ class Spool:
         self._spool.flush()
         with self._path.open("rb") as file:
             yield from file
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n"
 
 
 def read_inputs(spool: Spool, max_bad: float, on_progress: Callable[[str, int], None] | None) -> None:

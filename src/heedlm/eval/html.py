@@ -145,6 +145,7 @@ def _table(report: EvalReport) -> str:
     arms = list(report.arms)
     head = "".join(f"<th>{_text(words.arm_name(arm))}</th>" for arm in arms)
     rows = []
+    marked = words.marks_ungated(report)
     kind = ""
     for task in report.tasks:
         if task.kind != kind:
@@ -158,7 +159,7 @@ def _table(report: EvalReport) -> str:
                 low, high = result.interval
                 hint = f' title="95 % interval {words.percent(low)} to {words.percent(high)}"'
             cells.append(f"<td{hint}>{words.percent(result.score)}</td>")
-        gated = "" if task.gated else " <small>not gated</small>"
+        gated = " <small>not gated</small>" if marked and not task.gated else ""
         groups = "" if task.clusters == task.n else f' title="in {task.clusters} groups"'
         rows.append(
             f"<tr><th>{_text(words.task_title(task.name))}{gated}</th><td{groups}>{task.n}</td>{''.join(cells)}"
@@ -167,7 +168,12 @@ def _table(report: EvalReport) -> str:
         )
     lead = (
         "Gain and interval in percentage points. The last column is the smallest true gain that so many items "
-        "would show four times out of five."
+        "would show four times out of five. "
+        + " ".join(
+            f"{_text(name)}: {_text(meaning)}."
+            for name, meaning in words.legend(report)
+            if name.startswith(("p", "not"))
+        )
     )
     body = (
         f'<div class="scroll"><table class="numbers"><thead><tr><th>task</th><th>n</th>{head}<th>gain</th>'

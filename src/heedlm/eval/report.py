@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _DIGITS = 6
+_WIDE = 80  # columns that the whole table takes on a terminal
 
 
 def write_report(report: EvalReport, folder: Path, curves: Sequence[Curve] = ()) -> tuple[Path, Path, Path]:
@@ -78,14 +79,16 @@ def to_markdown(report: EvalReport) -> str:
         "| task | n | " + " | ".join(words.arm_name(arm) for arm in arms) + " | gain, points | 95 % interval | p |",
         "|---|--:|" + "--:|" * len(arms) + "--:|:-:|--:|",
     ]
+    marked = words.marks_ungated(report)
     for task in report.tasks:
         scores = " | ".join(words.percent(task.arms[arm].score) for arm in arms)
-        name = words.task_title(task.name) + ("" if task.gated else " (not gated)")
+        name = words.task_title(task.name) + (" (not gated)" if marked and not task.gated else "")
         lines.append(
             f"| {name} | {task.n} | {scores} | {words.points(task.difference)} | {words.points(task.low)} to "
             f"{words.points(task.high)} | {words.p_value(task.p)} |"
         )
     lines += ["", *(f"- {line}" for line in _facts(report)), ""]
+    lines += [*(f"- *{name}*: {meaning}." for name, meaning in words.legend(report)), ""]
     found = verdicts(report)
     missed = [verdict for verdict in found if not verdict.passed]
     if found:
@@ -103,7 +106,7 @@ def _cell(value: str) -> str:
 
 def _facts(report: EvalReport) -> list[str]:
     """What stands under the table: one sentence for each thing that was measured."""
-    stops = ", ".join(f"{words.arm_name(arm)} {words.percent(rate)}" for arm, rate in report.stop_rate.items())
+    stops = "; ".join(f"{words.arm_name(arm)}: {words.percent(rate)}" for arm, rate in report.stop_rate.items())
     found = [f"Replies that end by themselves: {stops}."]
     if report.unknown is not None:
         unknown = report.unknown
@@ -126,8 +129,8 @@ def _facts(report: EvalReport) -> list[str]:
     return found
 
 
-def to_terminal(report: EvalReport) -> Group:
-    """The report for a terminal (a rich renderable). Its first line is the headline, in plain words."""
+def to_terminal(report: EvalReport, width: int = 80) -> Group:
+    """The report for a terminal of `width` columns (a rich renderable). Its first line is the headline, in plain words."""
     from rich.console import Group
     from rich.text import Text
 
@@ -135,44 +138,60 @@ def to_terminal(report: EvalReport) -> Group:
     parts: list[Text | Table] = [Text(words.headline(report), style="bold")]
     if second:
         parts.append(Text(second, style="dim"))
-    parts += [Text(), _table(report), *(Text(line) for line in _facts(report))]
+    narrow = width < _WIDE
+    parts += [Text(), _table(report, narrow), _legend(report), Text()]
+    parts += [Text(line) for line in _facts(report)]
+    if narrow:
+        parts.append(Text(f"Intervals and p-values: in report.md, or here with {_WIDE} columns.", style="dim"))
     missed = [verdict for verdict in verdicts(report) if not verdict.passed]
     parts += [Text(f"not reached: {verdict}", style="red") for verdict in missed]
     return Group(*parts)
 
 
-def _table(report: EvalReport) -> Table:
+def _legend(report: EvalReport) -> Table:
+    """What the words of the table mean, under it."""
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 1))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", overflow="fold")
+    for name, meaning in words.legend(report):
+        grid.add_row(f"* {name}" if name == "not gated" else _short(name), meaning)
+    return grid
+
+
+def _short(arm: str) -> str:
+    return arm.removeprefix("instruct, ")
+
+
+def _table(report: EvalReport, narrow: bool) -> Table:
+    """One row per task. narrow: without interval and p-value, which would not fit."""
     from rich import box
     from rich.table import Table
 
     arms = list(report.arms)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("task", overflow="fold", min_width=12)
     table.add_column("n", justify="right", no_wrap=True)
     for arm in arms:
-        table.add_column(
-            words.arm_name(arm).replace(" ", "\n"),
-            justify="right",
-            overflow="fold",
-            style="bold" if arm == INSTRUCT else "",
-        )
-    table.add_column("gain\n(95 % interval)", justify="right")
+        name = _short(words.arm_name(arm)).replace(" ", "\n")
+        table.add_column(name, justify="right", no_wrap=True, style="bold" if arm == INSTRUCT else "")
+    table.add_column("gain", justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("95 %\ninterval", justify="right", no_wrap=True)
+        table.add_column("p", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
+    marked = words.marks_ungated(report)
     for task in report.tasks:
+        name = words.task_title(task.name) + (" *" if marked and not task.gated else "")
         scores = [words.percent(task.arms[arm].score) for arm in arms]
-        gain = f"{words.points(task.difference)} ({words.points(task.low)} to {words.points(task.high)})"
-        sure = task.p < words.SURE  # on a handful of items the interval alone says more than it knows
-        mark = (
-            "[green]better[/]"
-            if sure and task.low > 0
-            else "[red]worse[/]"
-            if sure and task.high < 0
-            else "[dim]not sure[/]"
-        )
-        table.add_row(
-            words.task_title(task.name), str(task.n), *scores, gain, mark + ("" if task.gated else " [dim]*[/]")
-        )
-    if any(not task.gated for task in report.tasks):
-        table.caption = "* reported, not gated"
-        table.caption_justify = "left"
+        span = [f"{words.points(task.low)} to {words.points(task.high)}", words.p_value(task.p)]
+        cells = [words.points(task.difference), *([] if narrow else span), _verdict(task)]
+        table.add_row(name, str(task.n), *scores, *cells)
     return table
+
+
+def _verdict(task: TaskResult) -> str:
+    if task.p >= words.SURE or task.low <= 0 <= task.high:  # on a handful of items an interval alone says too much
+        return "[dim]unsure[/]"
+    return "[green]better[/]" if task.low > 0 else "[red]worse[/]"

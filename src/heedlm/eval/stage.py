@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from heedlm.config import EvalConfig
+from heedlm.config import EvalConfig, Recipe
 from heedlm.data.store import read_split
 from heedlm.errors import HeedError
-from heedlm.eval import arms
+from heedlm.eval import arms, words
 from heedlm.eval.evaluate import Arm, evaluate
 from heedlm.eval.forgetting import forgetting, pieces
 from heedlm.eval.plots import curves_from
@@ -21,9 +21,11 @@ from heedlm.eval.results import EvalReport, Seconds
 from heedlm.eval.task import tasks_from
 from heedlm.generate.chat import LocalChat
 from heedlm.generate.engine import context_limit
+from heedlm.keys import example, keys
 from heedlm.machine import peak_memory_bytes, return_free_memory
 from heedlm.messages import Example, Message, Request, Sampling, Task
-from heedlm.runs import Run, environment, read_jsonl
+from heedlm.model.load import SHIPPED, resolve
+from heedlm.runs import DEMO, Run, environment, read_jsonl
 from heedlm.templates.chat import BUILT_IN, load_template
 from heedlm.tokens.encode import encode_prompt
 
@@ -41,6 +43,31 @@ class Evaluated:
 
     report: EvalReport
     files: tuple[Path, Path, Path]
+
+
+def tuned_run(path: str | Path, settings: Sequence[str] = ()) -> Run:
+    """The finished run of a tuning, to be evaluated under `a.b=c` lines.
+
+    Raises HeedError for anything else, with the command that makes one, and for settings that no evaluation reads.
+    """
+    other = [key for key in (line.partition("=")[0] for line in settings) if key in keys(Recipe)]
+    other = [key for key in other if key != "seed" and not key.startswith("eval.")]
+    if other:
+        what = f"An evaluation reads eval.* and seed; {', '.join(other)} is for training."
+        raise HeedError(what, "--set", f"leave it out; for example --set {example(Recipe, 'eval.items')}")
+    root = Path(path)
+    begin = f"heed train --model {root} --data FILE --run runs/NAME, then heed eval runs/NAME"
+    if (root.parent / "run.json").is_file() and not (root / "run.json").is_file():
+        raise HeedError("This is a part of a run, and the run itself is needed.", str(root), f"heed eval {root.parent}")
+    if (root / "config.json").is_file() or (str(path) in SHIPPED and not root.exists()):
+        raise HeedError("This is a model, not a run: what to ask it, and its base, are not known.", str(root), begin)
+    if root == Path(DEMO) and not root.exists():
+        raise HeedError("There is no demo run here yet.", str(root), "heed demo")
+    run = Run.open(root)
+    if "pretrain" in run.info():
+        raise HeedError("This run made a base model; nothing was tuned to be compared with it.", str(root), begin)
+    resolve(root)  # refuses a run without a model
+    return run
 
 
 def evaluate_run(
@@ -66,7 +93,7 @@ def evaluate_run(
         raise HeedError(
             "This run has no test rows to evaluate on.",
             str(run.data / "test.jsonl"),
-            "prepare with --set data.test=0.1",
+            "heed train, into a new run, with --set data.test=0.1 (a tenth of the rows) or data.test=FILE",
         )
     tasks = [replace(task, examples=task.examples[: config.items]) for task in tasks_from(test)]
     limits = {task.name: _limit(task, instruct, config) for task in tasks}
@@ -152,7 +179,8 @@ def _about(run: Run, base: LocalChat, instruct: LocalChat) -> dict[str, str]:
         "run": run.root.name,
         "base": base.name,
         "instruct": instruct.name,
-        "template": f"{instruct.template.name} ({instruct.template.grade})",
+        "template": f"{instruct.template.name} ({words.grade(instruct.template.grade)})",
+        "precision": f"{str(instruct.model.dtype).removeprefix('torch.')} on {instruct.model.device.type}",
         "command": str(facts["command"]),
         "versions": ", ".join(f"{name} {version}" for name, version in facts["packages"].items()),
         "machine": str(facts["machine"]),

@@ -12,10 +12,14 @@ ARM_NAMES = {
     WRONG_FORMAT: "instruct, wrong format",
 }
 ARM_MEANINGS = {
-    BASE: "the model before tuning, given the instruction as plain text",
-    BASE_FAIR: "the model before tuning, given solved examples in its best plain frame",
-    INSTRUCT: "the model after tuning, asked in its own chat format",
-    WRONG_FORMAT: "the model after tuning, asked in another model's chat format",
+    BASE: "before tuning, given the instruction as plain text",
+    BASE_FAIR: "before tuning, behind solved examples, in its best plain frame",
+    INSTRUCT: "after tuning, asked in its own chat format",
+    WRONG_FORMAT: "after tuning, asked in a chat format it was not tuned on",
+}
+GRADE_MEANINGS = {
+    "hard": "control tokens, which nobody can type, part the turns",
+    "soft": "ordinary text parts the turns, so a user who types it can imitate one",
 }
 KIND_NAMES = {
     "facts": "Facts",
@@ -37,6 +41,27 @@ SURE = 0.05
 def arm_name(arm: str) -> str:
     """The arm as people read it."""
     return ARM_NAMES.get(arm, arm.replace("_", " "))
+
+
+def grade(name: str) -> str:
+    """Whether a wire format is hard or soft, and what that means."""
+    return f"{name}: {GRADE_MEANINGS[name]}"
+
+
+def marks_ungated(report: EvalReport) -> bool:
+    """Whether some tasks have to reach the gate and others not: only then is there anything to mark."""
+    return len({task.gated for task in report.tasks}) == 2
+
+
+def legend(report: EvalReport) -> list[tuple[str, str]]:
+    """The words of the table, each with its meaning."""
+    found = [(arm_name(arm), ARM_MEANINGS[arm]) for arm in report.arms if arm in ARM_MEANINGS]
+    if report.tasks:
+        found.append(("gain", "instruct minus base, bare, in points, with its 95 % interval"))
+        found.append(("p", f"how often luck alone makes such a difference; from {SURE} on: unsure"))
+    if marks_ungated(report):
+        found.append(("not gated", "shown, but no figure that a tuned model has to reach"))
+    return found
 
 
 def kind_name(kind: str) -> str:

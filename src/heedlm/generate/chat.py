@@ -11,7 +11,8 @@ from heedlm.generate.engine import Completion, context_limit, decode
 from heedlm.generate.scoring import score_ids
 from heedlm.generate.text import Reading, TextStream, parts, showable, stop_place
 from heedlm.messages import Reply, Request, Sampling
-from heedlm.model.load import load_model, pick_device, resolve
+from heedlm.model.load import load_model, pick_device, resolve, serving_dtype
+from heedlm.model.vocabulary import make_room
 from heedlm.templates.chat import ChatTemplate, load_template, render, stop_ids
 from heedlm.templates.controls import special_tokens
 from heedlm.templates.probe import habits
@@ -239,14 +240,17 @@ def load_chat(
     device: str | None = None,
     batch_size: int = 64,
 ) -> LocalChat:
-    """A chat over a model folder, a run, `atlas` or a hub id; weights from safetensors only, in fp32.
+    """A chat over a model folder, a run, `atlas` or a hub id; weights from safetensors only, in the dtype that
+    `serving_dtype` chooses for the device.
 
     template: a built-in chat template or a Jinja file; None takes the tokenizer's own.   device: "cpu", "cuda", "mps";
     None takes the best there is.
     """
     folder = resolve(path)
     tokenizer = load_tokenizer(folder)
-    model = load_model(folder, device=pick_device(device or "auto"))
+    place = pick_device(device or "auto")
+    model = load_model(folder, device=place, dtype=serving_dtype(place))
+    make_room(model, tokenizer)
     return LocalChat(
         model, tokenizer, load_template(template, tokenizer), name=name or Path(path).name, batch_size=batch_size
     )

@@ -153,6 +153,14 @@ def packed_attention(
     return torch.cat(pieces).index_select(0, heed_layout.inverse)[None], None
 
 
+def keeps_weights(width: int, seen: int, device: torch.device) -> bool:
+    """Whether documents of `width` tokens that see `seen` positions leave their attention weights for the backward pass.
+
+    With soft caps or sinks they always do.
+    """
+    return device.type == "cpu" and width * seen <= _MANUAL_UP_TO**2
+
+
 class _Rules(NamedTuple):
     """How scores become weights: see `packed_attention`."""
 
@@ -186,7 +194,7 @@ def _attend(
     Padding sits at the right, so it is never seen.
     """
     width, prefix_len = q.shape[1], 0 if before is None else before[0].shape[0]
-    if rules.plain and (q.device.type != "cpu" or width * (prefix_len + width) > _MANUAL_UP_TO**2):
+    if rules.plain and not keeps_weights(width, prefix_len + width, q.device):
         return _fused(q, k, v, before, rules)
     return _by_products(q, k, v, before, rules)
 

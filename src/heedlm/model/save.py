@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import torch
 
 from heedlm.errors import HeedError
 from heedlm.model.load import quiet_bars
-from heedlm.runs import disk_errors, write_text
+from heedlm.runs import disk_errors, settle, sync, write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 VERSION = 1
 # What heed adds to a model folder: where the result comes from and in which wire format it was taught.
 CARD_FILE = "heed.json"
+# What can be said of a model only once it is read back from the disk.
+Measure = Callable[["PreTrainedModel"], Mapping[str, Any]]
 
 
 def save_base(
@@ -29,7 +32,7 @@ def save_base(
     """A base model: bf16 weights, tokenizer, a card that says what it was made of. No chat template."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    _save(model, tokenizer, folder, torch.bfloat16, {"kind": "base", **facts}, _base_card(facts))
+    _save(model, tokenizer, folder, torch.bfloat16, {"kind": "base", **facts}, _base_card, lambda again: {})
 
 
 def save_result(
@@ -41,8 +44,12 @@ def save_result(
     chat_template: str,
     stop_ids: tuple[int, ...],
     facts: Mapping[str, Any],
-) -> None:
-    """An instruct model that any runtime loads: its template and its stop ids travel with it."""
+    measure: Measure = lambda again: {},
+) -> dict[str, Any]:
+    """An instruct model that any runtime loads: its template and its stop ids travel with it.
+
+    measure: called with the model as it was read back, in fp32; what it finds joins the card and is returned.
+    """
     tokenizer.chat_template = chat_template
     model.generation_config.eos_token_id = list(stop_ids)
     if model.generation_config.pad_token_id is None:
@@ -56,7 +63,7 @@ def save_result(
         "top_k",
     ):  # a base's sampling defaults would contradict do_sample=False on saving
         setattr(model.generation_config, name, None)
-    _save(model, tokenizer, folder, dtype, {"kind": "instruct", **facts}, _instruct_card(facts))
+    return _save(model, tokenizer, folder, dtype, {"kind": "instruct", **facts}, _instruct_card, measure)
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
@@ -71,26 +78,35 @@ def _save(
     folder: Path,
     dtype: torch.dtype,
     facts: Mapping[str, Any],
-    card: str,
-) -> None:
-    temporary = folder.with_name(f".{folder.name}.writing")
+    card: Callable[[Mapping[str, Any]], str],
+    measure: Measure,
+) -> dict[str, Any]:
+    temporary, before = (folder.with_name(f".{folder.name}.{word}") for word in ("writing", "before"))
     with disk_errors(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            model.config.dtype = dtype
             state = _stored(model.state_dict(), dtype)
             with quiet_bars():
                 model.save_pretrained(temporary, state_dict=state)
+            del state
+            model.config.dtype = dtype  # transformers wrote that of the model in memory, and would load it in that
+            model.config.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
-            write_text(
-                temporary / CARD_FILE, json.dumps({"version": VERSION, **facts}, indent=2, ensure_ascii=False) + "\n"
-            )
-            write_text(temporary / "README.md", card)
-            _verify(model, temporary, dtype)
-            shutil.rmtree(folder, ignore_errors=True)
+            found = dict(measure(_read_back(model, tokenizer, temporary, dtype).float()))
+            known = {**facts, **found}
+            text = json.dumps({"version": VERSION, **known}, indent=2, ensure_ascii=False)
+            write_text(temporary / CARD_FILE, text + "\n")
+            write_text(temporary / "README.md", card(known))
+            settle(temporary)
+            if folder.exists():  # a folder cannot be replaced in one move: the old one steps aside, whole
+                shutil.rmtree(before, ignore_errors=True)
+                os.replace(folder, before)
             os.replace(temporary, folder)
+            sync(folder.parent)
+            shutil.rmtree(before, ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    return found
 
 
 def _stored(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -105,19 +121,38 @@ def _stored(state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, 
     return out
 
 
-def _verify(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
-    """Load what was written and compare every weight: "saved" is said only of what reads back."""
+def _read_back(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype
+) -> PreTrainedModel:
+    """Load what was written and compare it all: weights, stop ids, template, tokens. "Saved" is said only of what reads back."""
+    from transformers import AutoTokenizer
+
     with quiet_bars():
         again = type(model).from_pretrained(folder, dtype=dtype, use_safetensors=True)
     theirs = again.state_dict()
-    for name, tensor in model.state_dict().items():
-        want = tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.cpu()
-        if name not in theirs or not torch.equal(theirs[name].to(want.dtype), want):
-            raise HeedError(
-                f"The saved model does not read back: {name} differs.",
-                str(folder),
-                "this is a fault in heed: report it",
-            )
+    differs = [
+        name
+        for name, tensor in model.state_dict().items()
+        if name not in theirs or not torch.equal(_as_stored(theirs[name], dtype), _as_stored(tensor, dtype))
+    ]
+    if again.generation_config.eos_token_id != model.generation_config.eos_token_id:
+        differs.append("the stop ids")
+    tokens = AutoTokenizer.from_pretrained(folder)
+    if tokens.chat_template != tokenizer.chat_template:
+        differs.append("the chat template")
+    if tokens.get_vocab() != tokenizer.get_vocab():
+        differs.append("the tokenizer's vocabulary")
+    if differs:
+        raise HeedError(
+            f"The saved model does not read back: {', '.join(differs[:3])} differs.",
+            str(folder),
+            "this is a fault in heed: report it",
+        )
+    return again.eval()
+
+
+def _as_stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.detach().cpu().to(dtype) if tensor.is_floating_point() else tensor.cpu()
 
 
 def _base_card(facts: Mapping[str, Any]) -> str:
@@ -140,10 +175,12 @@ def _instruct_card(facts: Mapping[str, Any]) -> str:
     rows = "\n".join(
         f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items() if not isinstance(value, (dict, list))
     )
+    base = str(facts.get("base", ""))
+    # The hub refuses a card whose base_model is no hub id: a folder of one's own is named in the table only.
+    known = f"base_model: {base}\n" if re.fullmatch(r"[\w.-]+/[\w.-]+", base) and not Path(base).exists() else ""
     return f"""---
 library_name: transformers
-base_model: {facts.get("base", "")}
-tags: [heed, instruct, sft]
+{known}tags: [heed, instruct, sft]
 ---
 # An instruct model tuned with heed
 

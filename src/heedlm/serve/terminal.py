@@ -7,18 +7,19 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 
-from heedlm.errors import HeedError, nearest
+from heedlm.errors import HeedError
 from heedlm.messages import Chat, Message, Reply, Request, Sampling
 
 COMMANDS = {
-    "system": "/system TEXT   tell the model how to behave; without TEXT: show it; /system off: take it away",
-    "base": "/base          switch to the base model, which continues plain text, and back",
-    "show": "/show          what the model saw for its last answer, and how many tokens that was",
-    "reset": "/reset         forget the conversation; the system text stays",
+    "system": "/system TEXT   say how the model behaves; without TEXT show it; /system off ends it",
+    "base": "/base [TEXT]   switch to the base model and back; with TEXT it continues TEXT",
+    "show": "/show [TEXT]   what the model saw last, or would see for TEXT, and its tokens",
+    "reset": "/reset [TEXT]  forget the conversation, not the system text; begin with TEXT",
     "help": "/help          this list",
     "quit": "/quit          leave (or Ctrl-D); Ctrl-C stops an answer",
 }
@@ -39,10 +40,11 @@ class _Session:
     """What lives during a conversation."""
 
     chat: Chat
-    base: Chat | None
+    load_base: Callable[[], Chat] | None
     sampling: Sampling
     say: Callable[[str, str], None]  # (text, style); nothing is added at the end
     system: str | None
+    base: Chat | None = None  # once it was asked for
     history: list[Message] = field(default_factory=list)
     plain: bool = False  # talking to the base model
     last: Request | None = None
@@ -51,7 +53,7 @@ class _Session:
 def terminal_chat(
     chat: Chat,
     *,
-    base: Chat | None = None,
+    base: Callable[[], Chat] | None = None,
     sampling: Sampling,
     system: str | None = None,
     lines: Iterable[str] | None = None,
@@ -59,7 +61,7 @@ def terminal_chat(
 ) -> None:
     """Talk with `chat` until the lines end or the person leaves.
 
-    base: the model before tuning, for /base.   lines: what the person types, one turn each; by default the keyboard,
+    base: loads the model before tuning, when /base first asks for it.   lines: what the person types, one turn each; by default the keyboard,
     where Ctrl-D ends them.   write: takes the text to show, without colours; by default the terminal, with colours.
     An error in an answer is shown and the conversation goes on without that turn.
     """
@@ -89,20 +91,36 @@ def _obey(session: _Session, name: str, rest: str) -> bool:
     if name == "quit":
         return False
     if name == "help":
-        session.say("\n".join(COMMANDS.values()) + "\n", "dim")
+        _help(session, rest.removeprefix("/").lower())
     elif name == "reset":
         session.history.clear()
         session.last = None
         session.say("The conversation is forgotten.\n", "dim")
+        if rest:
+            _answer(session, rest)
     elif name == "system":
         _system(session, rest)
     elif name == "base":
-        _switch(session)
+        _switch(session, rest)
     elif name == "show":
-        _show(session)
+        _show(session, _request(session, rest) if rest else session.last)
     else:
-        session.say(f"There is no command /{name}: {nearest(name, COMMANDS)}\n", "red")
+        _unknown(session, name)
     return True
+
+
+def _help(session: _Session, name: str) -> None:
+    if name and name not in COMMANDS:
+        _unknown(session, name)
+    else:
+        session.say((COMMANDS[name] if name else "\n".join(COMMANDS.values())) + "\n", "dim")
+
+
+def _unknown(session: _Session, name: str) -> None:
+    close = get_close_matches(name, COMMANDS, n=1)
+    hint = f"Did you mean /{close[0]}? " if close else ""
+    known = ", ".join(f"/{one}" for one in COMMANDS)
+    session.say(f"There is no command /{name}. {hint}Known: {known}. Nothing was sent.\n", "red")
 
 
 def _system(session: _Session, text: str) -> None:
@@ -113,30 +131,59 @@ def _system(session: _Session, text: str) -> None:
     session.say("The system text is taken away.\n" if session.system is None else f"system: {text}\n", "dim")
 
 
-def _switch(session: _Session) -> None:
-    if session.base is None:
+def _switch(session: _Session, text: str) -> None:
+    """To the base model and back; with a text to the base model, which continues it."""
+    if session.load_base is None:
         session.say("There is no base model here: this chat was started with one model.\n", "red")
         return
-    session.plain = not session.plain
-    if session.plain:
-        session.say(f"{session.base.name}: continues what you type, knows no turns and no system text\n", "bold")
-    else:
+    if session.base is None:
+        try:
+            session.base = session.load_base()
+        except HeedError as error:
+            session.say(f"{error}\n", "red")
+            return
+    if not session.plain:
+        session.plain = True
+        session.say(
+            f"{session.base.name}: continues what you type, knows no turns and no system text; /base: back\n", "bold"
+        )
+    elif not text:
+        session.plain = False
         session.say(f"{session.chat.name}: answers; the conversation goes on where it was\n", "bold")
+    if text:
+        _answer(session, text)
 
 
-def _show(session: _Session) -> None:
-    if session.last is None:
+def _show(session: _Session, request: Request | None) -> None:
+    if request is None:
         session.say("Nothing was sent yet.\n", "dim")
         return
-    model = session.base if session.last.text is not None and session.base is not None else session.chat
+    model = _asked(session, request)
     if not isinstance(model, Renders):
-        sent = [_trimmed(message) for message in session.last.messages] or session.last.text
+        sent = [_trimmed(message) for message in request.messages] or request.text
         session.say(json.dumps(sent, ensure_ascii=False, indent=2) + "\n", "cyan")
         session.say("(as sent: the endpoint makes the model's text from it, out of our sight)\n", "dim")
         return
-    text, ids = model.render(session.last)
+    try:
+        text, ids = model.render(request)
+    except HeedError as error:
+        session.say(f"{error}\n", "red")
+        return
     session.say(text, "cyan")
     session.say(f"\n({len(ids):,} tokens)\n", "dim")
+
+
+def _asked(session: _Session, request: Request) -> Chat:
+    """Who is asked a request: the base model continues texts, the other one answers messages."""
+    return session.base if request.text is not None and session.base is not None else session.chat
+
+
+def _request(session: _Session, line: str) -> Request:
+    """What is asked when a person types `line` now."""
+    if session.plain:
+        return Request(text=line)
+    opening = [Message("system", session.system)] if session.system else []
+    return Request(messages=(*opening, *session.history, Message("user", line)))
 
 
 def _trimmed(message: Message) -> dict[str, object]:
@@ -145,12 +192,7 @@ def _trimmed(message: Message) -> dict[str, object]:
 
 def _answer(session: _Session, line: str) -> None:
     """One turn: ask, stream the answer, remember both."""
-    if session.plain and session.base is not None:
-        model, request = session.base, Request(text=line)
-    else:
-        opening = [Message("system", session.system)] if session.system else []
-        model = session.chat
-        request = Request(messages=(*opening, *session.history, Message("user", line)))
+    request = _request(session, line)
     session.last = request
     pieces: list[str] = []
 
@@ -159,7 +201,7 @@ def _answer(session: _Session, line: str) -> None:
         session.say(piece, "green")
 
     try:
-        reply = model.reply([request], session.sampling, on_text=hear)[0]
+        reply = _asked(session, request).reply([request], session.sampling, on_text=hear)[0]
     except KeyboardInterrupt:
         reply = Reply(text="".join(pieces))
         session.say(" (stopped)", "dim")
@@ -181,7 +223,7 @@ def _ending(reply: Reply, shown: str, sampling: Sampling) -> str:
     if reply.reasoning:
         notes.append(f"(thought: {reply.reasoning})")
     if reply.stop_reason == "length":
-        notes.append(f"(cut: {sampling.max_tokens:,} tokens are the most, or the context is full)")
+        notes.append(f"(cut: {sampling.max_tokens:,} tokens are the most (--max-tokens), or the context is full)")
     elif not shown and not notes:
         notes.append("(empty answer)")
     return "".join(f"\n{note}" for note in notes).removeprefix("" if shown else "\n") + "\n"

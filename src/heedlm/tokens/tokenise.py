@@ -45,10 +45,12 @@ def tokenise(
     documents: Sequence[str],
     limits: Limits,
     say: Callable[[str], None],
+    frozen: bool = False,
 ) -> dict[str, Any]:
     """Make the token store in `folder` and return its index; what is there already is used when nothing it depends on changed.
 
-    splits: examples by name, `train` among them.   documents: plain texts to draw replay from.
+    splits: examples by name, `train` among them.   documents: plain texts to draw replay from.   frozen: a run was begun
+    on the tokens that are there, so others are refused.
     Raises HeedError when a row cannot be proved, nothing is left to learn from, or no token is learned.
     """
     parts = _parts(template, tokenizer, splits, documents, limits)
@@ -60,6 +62,9 @@ def tokenise(
         for name, counts in index["counts"].items():
             say(_told(name, counts))
         return index
+    if frozen and folder.is_dir():
+        what = f"What this run learns from is not what it was begun with: {why}."
+        raise HeedError(what, str(folder), "put it back, or name another --run folder")
     if folder.is_dir():
         say(f"tokens: made again, {why}")
     made = {name: _rows(name, examples, template, tokenizer, limits) for name, examples in splits.items() if examples}

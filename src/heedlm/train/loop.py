@@ -13,6 +13,7 @@ from heedlm.errors import HeedError
 from heedlm.tokens.loader import Loader, StepBatch
 from heedlm.tokens.pack import to_device
 from heedlm.train.loss import Forward, StepLoss, token_nll
+from heedlm.train.parallel import ALONE, Ranks, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class StepReport:
     epoch_ended: bool
 
 
+class NotFinite(HeedError):
+    """A loss or a gradient that is no number. All ranks raise it together, for they share both."""
+
+
 @dataclass(frozen=True, slots=True)
 class Regime:
     """num_steps: optimiser steps of the whole run.   lr_at: learning rate by step.   clip_norm: of the global gradient.
@@ -69,15 +74,18 @@ def fit(
     after_step: Callable[[Position, StepReport], bool],
     step_loss: StepLoss = token_nll,
     start: Position = Position(),
+    ranks: Ranks = ALONE,
 ) -> Position:
     """Train from `start` until `regime.num_steps`, or until `after_step` returns False.
 
-    forward: from a batch to what its targets need (train.forward.target_logits).   loader_of: the loader of an epoch.
+    forward: from a batch to what its targets need (train.forward.target_logits).   loader_of: the loader of an epoch, the
+    same for every one of `ranks`; these share the micro-batches of each step, and all come to the same report.
     Loss of a step = sum of weight x token loss over all micro-batches / sum of weights, counted before the first forward
     pass, so that cutting a step into micro-batches changes rounding only (pains 12, 13). A step without learned tokens is
     skipped; a loss that is not finite stops the run with the step named.
     """
     model.train()
+    step_loss = ranks.objective(step_loss)
     position = start
     while position.step < regime.num_steps:
         loader = loader_of(position.epoch)
@@ -89,7 +97,8 @@ def fit(
                 position, step_in_epoch=position.step_in_epoch + 1, tokens=position.tokens + batch.tokens
             )
             if batch.weight_sum > 0:
-                report = _step(model, forward, batch, optimizer, regime, step_loss, position.step)
+                ranks.draw(loader.seed, position.step)
+                report = _step(model, forward, batch, optimizer, regime, step_loss, position.step, ranks)
                 report = replace(report, seconds=time.perf_counter() - clock, epoch_ended=ended)
                 clock = time.perf_counter()
                 position = replace(position, step=position.step + 1)
@@ -113,14 +122,14 @@ def _step(
     regime: Regime,
     step_loss: StepLoss,
     step: int,
+    ranks: Ranks,
 ) -> StepReport:
     device = next(model.parameters()).device
     lr = regime.lr_at(step)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    total = 0.0
-    correct = learned = 0
-    for micro in batch.micro_batches:
+    total = correct = learned = 0.0
+    for micro in ranks.share(batch.micro_batches):
         on_device = to_device(micro, device)
         with torch.autocast(device.type, dtype=regime.precision, enabled=regime.precision != torch.float32):
             result = step_loss(forward, on_device)
@@ -128,18 +137,20 @@ def _step(
         total += float(result.loss.detach())
         correct += int(result.correct.sum())
         learned += len(result.correct)
+    ranks.sum_gradients(model.parameters())
+    total, correct, learned = ranks.sum(total, correct, learned)
     loss = total / batch.weight_sum
-    norm = float(nn.utils.clip_grad_norm_((p for p in model.parameters() if p.requires_grad), regime.clip_norm))
+    norm = float(whole(nn.utils.clip_grad_norm_((p for p in model.parameters() if p.requires_grad), regime.clip_norm)))
     if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(torch.tensor(norm))):
         optimizer.zero_grad(set_to_none=True)
-        raise HeedError(
+        raise NotFinite(
             f"The loss is {loss} and the gradient norm {norm} at step {step}: this step was not taken.",
             f"step {step}",
             "lower the learning rate (--set train.lr=...) or use --set train.precision=fp32",
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepReport(loss, correct / max(1, learned), norm, lr, batch.tokens, learned, 0.0, batch.epoch, False)
+    return StepReport(loss, correct / max(1, learned), norm, lr, batch.tokens, int(learned), 0.0, batch.epoch, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,21 +163,28 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(model: nn.Module, forward: Forward, loader: Loader, precision: torch.dtype = torch.float32) -> Validation:
-    """Loss over a whole split: sums over tokens in float64, so batch size does not enter (pain 24)."""
+def validate(
+    model: nn.Module,
+    forward: Forward,
+    loader: Loader,
+    precision: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
+) -> Validation:
+    """Loss over a whole split: sums over tokens in float64, so neither batch size nor ranks enter (pain 24)."""
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    loss = weight = 0.0
-    correct = learned = 0
+    objective = ranks.objective(token_nll)
+    loss = weight = correct = learned = 0.0
     for step in loader.batches(0):
-        for micro in step.micro_batches:
+        for micro in ranks.share(step.micro_batches):
             on_device = to_device(micro, device)
             with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
-                result = token_nll(forward, on_device)
+                result = objective(forward, on_device)
             loss += float((result.nll.cpu().double() * micro.target_weight.double()).sum())
             weight += float(micro.target_weight.double().sum())
             correct += int(result.correct.sum())
             learned += len(result.correct)
     model.train(was_training)
-    return Validation(loss / max(weight, 1e-12), correct / max(1, learned), learned)
+    loss, weight, correct, learned = ranks.sum(loss, weight, correct, learned)
+    return Validation(loss / max(weight, 1e-12), correct / max(1, learned), int(learned))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import time
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from heedlm.config import PretrainRecipe, dump_recipe
+from heedlm.errors import HeedError
 from heedlm.model.fresh import new_model
 from heedlm.model.load import pick_device
 from heedlm.model.save import save_base
-from heedlm.runs import Run, environment, write_text
+from heedlm.runs import Run, environment, settle, write_text
 from heedlm.tokens.documents import encode_documents
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.tokenizer import load_tokenizer, train_tokenizer
+from heedlm.train.earlier import begun, check_same_recipe, finished, how_anew
 from heedlm.train.forward import choose_packing
-from heedlm.train.stage import Observer, Outcome, Plan, check_same_recipe, pick_precision, run_fit
+from heedlm.train.stage import Observer, Outcome, Plan, pick_precision, run_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,8 +44,10 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     """
     text = dump_recipe(recipe)
     check_same_recipe(run, text)
+    if finished(run):
+        return _report_again(run, observer)
     write_text(run.recipe, text)
-    run.note(pretrain=environment())
+    run.note(pretrain=environment(), pretrain_result=None)
     tokenizer = _tokenizer(recipe, run, documents_of, observer)
     device = pick_device(recipe.train.device)
     precision, why = pick_precision(recipe.train.precision, device)
@@ -62,7 +67,6 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     held_out = encode_documents(tokenizer, documents_of("val"), recipe.shape.context)
     validation = Loader(held_out, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
     plan = Plan(loader_of, recipe.train.max_steps, recipe.train.lr, packing, precision)
-    began = time.time()
     outcome = run_fit(run, model, plan, recipe.train, observer, validation=validation)
     calm_unseen_tokens(model, tokenizer)
     facts = {
@@ -71,12 +75,25 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
         "steps": outcome.position.step,
         "tokens": outcome.position.tokens,
         "validation_loss": outcome.best_loss,
-        "hours": round((time.time() - began) / 3600, 2),
+        "hours": round(outcome.seconds / 3600, 2),
         "device": str(device),
     }
     save_base(model, tokenizer, run.model, facts)
-    run.note(pretrain_result=facts)
+    run.note(pretrain_result={**facts, "parameters": num_parameters, "outcome": asdict(outcome)})
+    shutil.rmtree(run.checkpoints, ignore_errors=True)  # the verified result stands; nothing is left to resume
     return PretrainReport(run.model, outcome, num_parameters)
+
+
+def _report_again(run: Run, observer: Observer) -> PretrainReport:
+    """The report of a finished run, which stays as it is."""
+    try:
+        noted = run.info()["pretrain_result"]
+        outcome = Outcome.of(noted["outcome"])
+        parameters = int(noted["parameters"])
+    except (KeyError, TypeError):
+        raise HeedError("This run was finished by another version of heed.", str(run.root), how_anew(run)) from None
+    observer.alarm(f"{run.root} is finished, nothing was trained: the model is {run.model}; {how_anew(run)}.")
+    return PretrainReport(run.model, outcome, parameters)
 
 
 @torch.no_grad()
@@ -96,8 +113,11 @@ def calm_unseen_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 def _tokenizer(
     recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observer: Observer
 ) -> PreTrainedTokenizerBase:
+    """The tokenizer that a run was begun with, or a new one."""
     folder = run.root / "tokenizer"
-    if not (folder / "tokenizer.json").is_file():
+    if not begun(run):
         observer.say(f"training a tokenizer of {recipe.shape.vocab_size:,} tokens")
+        shutil.rmtree(folder, ignore_errors=True)
         train_tokenizer(documents_of("tokenizer"), recipe.shape.vocab_size).save_pretrained(folder)
+        settle(folder)
     return load_tokenizer(folder)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,20 +15,27 @@ import torch
 from heedlm.config import Recipe, dump_recipe
 from heedlm.errors import HeedError
 from heedlm.messages import Encoded
-from heedlm.model import adapters
-from heedlm.model.load import load_model, pick_device, resolve, stored_dtype
+from heedlm.model.load import configured_parameters, pick_device, resolve, stored_dtype
+from heedlm.model.method import Base, load_base, make_trainable, plain_model
 from heedlm.model.save import save_result
 from heedlm.runs import Run, append_jsonl, environment, write_text
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.store import Joined, open_split, read_index
 from heedlm.tokens.tokenizer import load_tokenizer
+from heedlm.train import checkpoint, parallel
+from heedlm.train.drift import Drift, witness
+from heedlm.train.earlier import begun, check_same_recipe, check_same_tokens, finished, how_anew
 from heedlm.train.forward import Packing, attention_set_to, choose_packing
 from heedlm.train.loop import Position, Validation
 from heedlm.train.optim import default_lr, default_tokens_per_step
-from heedlm.train.stage import Observer, Outcome, Plan, check_same_recipe, count_steps, pick_precision, run_fit
+from heedlm.train.parallel import ALONE, Ranks
+from heedlm.train.rowlog import RowNames
+from heedlm.train.stage import Observer, Outcome, Plan, count_steps, pick_precision, run_fit
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SOURCES = 15  # of which the loss is logged apart; a folder may hold thousands
 
 
 class PanelAnswer(NamedTuple):
@@ -45,7 +54,7 @@ Panel = Callable[["PreTrainedModel"], Sequence[PanelAnswer]]
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """What a run came to. rows, tokens: of the training split; dropped: rows that did not fit."""
+    """What a run came to. rows, tokens: of the training split; dropped: rows that did not fit; drift: see train.drift."""
 
     model: Path
     steps: int
@@ -64,32 +73,119 @@ class TrainReport:
     template: str
     trainable_parameters: int
     parameters: int
+    drift: dict[str, float] | None = None
 
 
-def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = None) -> TrainReport:
+def train(
+    recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = None, ranks: Ranks = ALONE
+) -> TrainReport:
     """Tune on the token store `run.tokens`; the result is `run.model`. The same command goes on with what it finds there.
 
     panel: answers of the model in the making to fixed prompts, asked at every evaluation; None leaves it out.
+    ranks: the processes that train together; the first one writes.
     """
     text = dump_recipe(recipe)
-    check_same_recipe(run, text, ignore=("eval.",))
     index = read_index(run.tokens)
-    _check_same_tokens(run, index["key"])
+    earlier = ranks.on_first(lambda: _earlier(run, text, index["key"], observer))
+    if earlier is not None:
+        return earlier
     sequences, val = _splits(run)
-    device = pick_device(recipe.train.device)
-    trust = recipe.model.trust_remote_code
-    model = load_model(recipe.model.path, device=device, trust_remote_code=trust)
+    device = parallel.own_device(pick_device(recipe.train.device))
+    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
+    engine = _engine(recipe, ranks, device, observer)
+    # A model to be cut need not fit onto the device.
+    base = load_base(recipe.model, tokenizer, torch.device("cpu") if engine == "fsdp" else device, observer.say)
+    ranks.on_first(lambda: _begin(run, text, index["key"], observer))
+    torch.manual_seed(recipe.seed)  # adapter initialisation and dropout take no generator; this is the stage's edge
+    parameters = base.model.num_parameters()
+    packing = choose_packing(base.model)
+    if recipe.model.method != "full" and recipe.model.lora.dropout:
+        packing = packing._replace(shares=False)  # branches of a prefix would share its draw
+    model = make_trainable(base, recipe.model, observer.say)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    plan, per_step = _plan(recipe, sequences, parameters, trainable, packing, device, observer, ranks)
+    micro_tokens = plan.loader_of(0).micro_tokens
+    validation = Loader(val, per_step, micro_tokens, recipe.seed) if val else None
+    ranks = parallel.spread(model, ranks, engine, device, plan.precision)
+    outcome = run_fit(
+        run,
+        model,
+        plan,
+        recipe.train,
+        observer,
+        validation=validation,
+        on_evaluate=_when_evaluated(run, model, observer, panel, ranks),
+        row_names=_row_names(run),
+        ranks=ranks,
+    )
+    report = _report(run, index, outcome, plan, trainable, parameters)
+    weights = checkpoint.trainable(model) if engine == "fsdp" else None
+
+    def end() -> TrainReport:
+        last, of, place = model, base, device
+        if weights is not None:  # in one piece again, where there is room for it
+            last, of = _in_one_piece(recipe, tokenizer, weights)
+            place = torch.device("cpu")
+        compare = witness(last, packing, validation or plan.loader_of(0))
+        last = plain_model(last, of, recipe.model, run.adapter)
+        drift = _save(run, recipe, last, tokenizer, index["template"], report, lambda again: compare(again.to(place)))
+        observer.say(f"{'saved' if recipe.model.method == 'full' else 'merged'}, read back from disk: {drift}")
+        return _finish(run, replace(report, drift=asdict(drift)))
+
+    return ranks.on_first(end)
+
+
+def _earlier(run: Run, text: str, key: str, observer: Observer) -> TrainReport | None:
+    """The report of a run that is finished. Raises HeedError where the recipe or the tokens are others than it began with."""
+    check_same_recipe(run, text)
+    check_same_tokens(run, key)
+    return _report_again(run, observer) if finished(run) else None
+
+
+def _engine(recipe: Recipe, ranks: Ranks, device: torch.device, observer: Observer) -> parallel.Engine:
+    """How several processes share the model, said aloud."""
+    path, trust = recipe.model.path, recipe.model.trust_remote_code
+    choice = parallel.choose_engine(
+        recipe.train.parallel,
+        ranks,
+        method=recipe.model.method,
+        parameters=lambda: configured_parameters(path, trust_remote_code=trust),
+        products=pick_precision(recipe.train.precision, device)[0],
+        memory=parallel.memory_left(device),
+    )
+    if ranks.size > 1:
+        observer.say(choice.reason)
+    return choice.engine
+
+
+def _begin(run: Run, text: str, key: str, observer: Observer) -> None:
     _clear(run, observer)
     write_text(run.recipe, text)
-    run.note(train=environment(), tokens=index["key"])
-    torch.manual_seed(recipe.seed)  # adapter initialisation and dropout take no generator; this is the stage's edge
-    parameters = sum(p.numel() for p in model.parameters())
-    packing = choose_packing(model)
-    if recipe.model.method == "lora":
-        model = adapters.add_adapter(model, recipe.model.lora)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    plan, per_step = _plan(recipe, sequences, parameters, trainable, packing, device, observer)
-    validation = Loader(val, per_step, recipe.train.micro_tokens, recipe.seed) if val else None
+    run.note(train=environment(), tokens=key, train_result=None)
+
+
+def _in_one_piece(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, weights: Mapping[str, torch.Tensor]
+) -> tuple[PreTrainedModel, Base]:
+    """A trained model that was cut among processes, loaded again beside it, with the weights that were collected."""
+    base = load_base(recipe.model, tokenizer, torch.device("cpu"), lambda line: None)
+    model = make_trainable(base, recipe.model, lambda line: None)
+    checkpoint.put(model, weights)
+    return model, base
+
+
+def _finish(run: Run, report: TrainReport) -> TrainReport:
+    run.note(
+        train_result={key: str(value) if isinstance(value, Path) else value for key, value in asdict(report).items()}
+    )
+    shutil.rmtree(run.checkpoints, ignore_errors=True)  # the verified result stands; nothing is left to resume
+    return report
+
+
+def _when_evaluated(
+    run: Run, model: PreTrainedModel, observer: Observer, panel: Panel | None, ranks: Ranks
+) -> Callable[[Position, Validation | None], None]:
+    """What is said and asked at every evaluation; the panel meets the model's own attention, as a server would."""
     plain_attention = str(model.config._attn_implementation)
 
     def evaluated(position: Position, result: Validation | None) -> None:
@@ -100,17 +196,59 @@ def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = No
         if panel is None:
             return
         with attention_set_to(model, plain_attention):
-            answers = panel(model)
+            answers = ranks.with_weights(lambda: panel(model))
         for answer in answers:
-            append_jsonl(run.panel, {"step": position.step, **answer._asdict()})
+            if ranks.first:
+                append_jsonl(run.panel, {"step": position.step, **answer._asdict()})
         observer.panel(position.step, answers)
 
-    outcome = run_fit(run, model, plan, recipe.train, observer, validation=validation, on_evaluate=evaluated)
-    if recipe.model.method == "lora":
-        adapters.save_adapter(model, run.adapter)
-        model = adapters.merged(model)
-    report = _report(run, index, outcome, plan, trainable, parameters)
-    template = index["template"]
+    return evaluated
+
+
+def _row_names(run: Run) -> RowNames:
+    """Where a person finds a training sequence, and the file that its row came from, of the `SOURCES` largest."""
+    train, replay = open_split(run.tokens, "train"), open_split(run.tokens, "replay")
+    assert train is not None, "a token store holds the training split"
+    rows, file = train, run.data / "train.jsonl"
+    with file.open(encoding="utf8") as lines:
+        sources = [json.loads(line)["source"].rpartition(":")[0] for line in lines]
+    large = {name: name for name, _ in Counter(sources).most_common(SOURCES)}
+
+    def name(index: int) -> str:
+        return f"{file}:{rows.row_of(index) + 1}" if index < len(rows) else "a replayed document"
+
+    def source(index: int) -> str:
+        return large.get(sources[rows.row_of(index)], "others") if index < len(rows) else "replay"
+
+    return RowNames(name, source if replay or len(large) > 1 else None)
+
+
+def _report_again(run: Run, observer: Observer) -> TrainReport:
+    """The report of a finished run, which stays as it is."""
+    try:
+        report = TrainReport(**{**run.info()["train_result"], "model": run.model})
+    except (KeyError, TypeError):
+        raise HeedError("This run was finished by another version of heed.", str(run.root), how_anew(run)) from None
+    observer.alarm(f"{run.root} is finished, nothing was trained: the model is {report.model}; {how_anew(run)}.")
+    return report
+
+
+def _save(
+    run: Run,
+    recipe: Recipe,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    template: Mapping[str, Any],
+    report: TrainReport,
+    compare: Callable[[PreTrainedModel], Drift],
+) -> Drift:
+    """The result folder; what is in it by now is compared with what was trained, and the answer stands in its card."""
+    found: list[Drift] = []
+
+    def measured(again: PreTrainedModel) -> dict[str, Any]:
+        found.append(compare(again))
+        return {"against_the_trained_weights": str(found[0]), "drift": asdict(found[0])}
+
     facts = {
         "base": recipe.model.path,
         "method": recipe.model.method,
@@ -123,38 +261,23 @@ def train(recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = No
     }
     save_result(
         model,
-        load_tokenizer(resolve(recipe.model.path), trust),
+        tokenizer,
         run.model,
-        dtype=stored_dtype(recipe.model.path, trust_remote_code=trust),
+        dtype=stored_dtype(recipe.model.path, trust_remote_code=recipe.model.trust_remote_code),
         chat_template=template["source"],
         stop_ids=tuple(template["stop_ids"]),
         facts=facts,
+        measure=measured,
     )
-    run.note(
-        train_result={key: str(value) if isinstance(value, Path) else value for key, value in asdict(report).items()}
-    )
-    shutil.rmtree(run.checkpoints, ignore_errors=True)  # the verified result stands; nothing is left to resume
-    return report
-
-
-def _check_same_tokens(run: Run, key: str) -> None:
-    """Refuse to go on with a run on other tokens than it was begun with: its position would point into other rows."""
-    before = run.info().get("tokens")
-    if run.checkpoints.is_dir() and before is not None and before != key:
-        raise HeedError(
-            "The rows or what they are tokenised with have changed since this run was begun.",
-            str(run.root),
-            "put the data back to go on, or use another --run folder to start anew",
-        )
+    return found[0]
 
 
 def _clear(run: Run, observer: Observer) -> None:
     """A run that begins anew loses what an earlier model of the same folder left, so that nothing stale stands beside it."""
-    if run.checkpoints.is_dir():
+    if begun(run):
         return
-    stale = [
-        path for path in (run.adapter, run.eval, run.panel, run.metrics, *run.root.glob("report.*")) if path.exists()
-    ]
+    logs = (run.panel, run.metrics, run.rows)
+    stale = [path for path in (run.adapter, run.eval, *logs, *run.root.glob("report.*")) if path.exists()]
     for path in stale:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     if stale:
@@ -180,6 +303,7 @@ def _plan(
     packing: Packing,
     device: torch.device,
     observer: Observer,
+    ranks: Ranks,
 ) -> tuple[Plan, int]:
     """The plan, and the tokens of a step that it settled on."""
     precision, why = pick_precision(recipe.train.precision, device)
@@ -188,12 +312,13 @@ def _plan(
         tokens = sum(Loader(sequences, 1, 1, 0).lengths())
         chosen = default_tokens_per_step(tokens, recipe.train.epochs)
         per_step, size = int(chosen.value), chosen.reason
-    loader = Loader(sequences, per_step, recipe.train.micro_tokens, recipe.seed)
+    micro_tokens = parallel.micro_tokens(ranks, per_step, recipe.train.micro_tokens)
+    loader = Loader(sequences, per_step, micro_tokens, recipe.seed)
     num_steps = count_steps(lambda epoch: loader, recipe.train.epochs, recipe.train.max_steps)
     lr, reason = (
         default_lr(recipe.model.method, parameters) if recipe.train.lr is None else (recipe.train.lr, "as asked")
     )
-    share = f"{parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable ({recipe.model.method})"
+    share = f"{parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable ({recipe.model.method}, {trainable / parameters:.1%})"
     observer.say(f"{share}; {why}; {packing.reason}")
     observer.say(f"{num_steps:,} steps of about {per_step:,} tokens ({size}); learning rate {lr:.1e} ({reason})")
     return Plan(lambda epoch: loader, num_steps, lr, packing, precision), per_step

@@ -1,26 +1,33 @@
-"""What the training stages share: device and precision, one fit with its log, checkpoints, and a clean stop on Ctrl-C."""
+"""What the training stages share: precision, one fit with its logs and checkpoints, and a clean stop on Ctrl-C."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from heedlm.config import StepConfig
 from heedlm.errors import HeedError
-from heedlm.machine import return_free_memory
+from heedlm.machine import peak_memory_bytes, return_free_memory
 from heedlm.model import attention
-from heedlm.runs import Run, append_jsonl, read_jsonl, write_text
+from heedlm.runs import Run, append_jsonl, cut_jsonl, read_jsonl, sync
 from heedlm.tokens.loader import Loader
-from heedlm.train import checkpoint
+from heedlm.train import checkpoint, rowlog
+from heedlm.train.earlier import begun
 from heedlm.train.forward import Packing, attention_set_to, target_logits
-from heedlm.train.loop import Position, Regime, StepReport, Validation, fit, validate
+from heedlm.train.loop import NotFinite, Position, Regime, StepReport, Validation, fit, validate
+from heedlm.train.loss import token_nll
 from heedlm.train.optim import adamw, lr_schedule
+from heedlm.train.parallel import ALONE, Ranks
+from heedlm.train.rowlog import RowLosses
+from heedlm.train.spike import Spike
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,11 +47,20 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Where a stage tells what happens: `say` a line, `step` numbers of a step (step, of, report), `panel` answers."""
+    """Where a stage tells what happens: `say` a line, `step` numbers of a step (step, of, report), `panel` answers.
+
+    warn: a line that is heard where others are not (None: as `say`).   sinks: hear every record of metrics.jsonl as it is
+    written, for example a tracking service's `log`.
+    """
 
     say: Say
     step: Callable[[int, int, StepReport], None]
     panel: Callable[[int, Sequence[Any]], None] = lambda step, answers: None
+    warn: Say | None = None
+    sinks: Sequence[Callable[[dict[str, Any]], None]] = ()
+
+    def alarm(self, line: str) -> None:
+        (self.warn or self.say)(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +87,12 @@ class Outcome:
     validation: Validation | None
     seconds: float
     tokens_per_second: float
+
+    @classmethod
+    def of(cls, noted: Mapping[str, Any]) -> Outcome:
+        """What `asdict` made of one, as it was noted in run.json."""
+        validation = Validation(**noted["validation"]) if noted["validation"] else None
+        return cls(**{**noted, "position": Position(**noted["position"]), "validation": validation})
 
 
 def pick_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
@@ -102,75 +124,200 @@ def run_fit(
     *,
     validation: Loader | None,
     on_evaluate: Callable[[Position, Validation | None], None] | None = None,
+    row_names: rowlog.RowNames | None = None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
-    """Fit with log, validation, best weights and checkpoints; goes on from the newest checkpoint in the run folder.
+    """Fit with logs, validation, best weights and checkpoints; goes on from the newest checkpoint in the run folder.
+
+    Of several ranks all compute, and the first one writes.
 
     Evaluates every `config.eval_every` steps (default: at each epoch's end) and at the end. With a validation split the
-    weights of the lowest loss are in `model` afterwards.
+    weights of the lowest loss are in `model` afterwards.   row_names: of training sequences, for messages; where they are
+    given, the loss of every row is kept in rows.jsonl.
     """
-    optimizer = adamw(model, config.weight_decay)
-    forward = target_logits(model, plan.packing)
-    regime = Regime(
-        plan.num_steps,
-        lr_schedule(plan.lr, plan.num_steps, config.warmup, config.schedule),
-        config.clip_norm,
-        plan.precision,
-    )
-    restored = checkpoint.restore(run.checkpoints, model, optimizer, observer.say)
-    start = restored.position if restored else Position()
-    notes: dict[str, Any] = dict(restored.notes) if restored else {"best_loss": None, "best_step": 0}
-    _cut_log(run, start.step)
-    if restored:
-        observer.say(f"going on after step {start.step:,} of {plan.num_steps:,} ({restored.folder.name})")
-    best = checkpoint.load_best(run.checkpoints) if restored else None
-    last: Validation | None = None
-    clock = time.perf_counter()
-    seconds = tokens = 0.0
+    rate = lr_schedule(plan.lr, plan.num_steps, config.warmup, config.schedule, config.decay)
+    regime = Regime(plan.num_steps, rate, config.clip_norm, plan.precision)
+    fitting = _Fitting(run, model, plan, config, observer, validation, on_evaluate, row_names, ranks)
+    start = fitting.begin()
     names = attention.NAME if plan.packing.packed else model.config._attn_implementation
+    with _stop_on_signal() as stop, attention_set_to(model, names):
+        try:
+            end = fit(
+                model,
+                fitting.forward,
+                plan.loader_of,
+                fitting.optimizer,
+                regime,
+                after_step=lambda position, report: fitting.after_step(position, report, stop),
+                step_loss=fitting.rows,
+                start=start,
+                ranks=ranks,
+            )
+        except NotFinite as error:  # rows that no `after_step` took are those of the step that failed
+            raise fitting.with_rows(error, rowlog.together(ranks.gather(fitting.rows.take()))) from None
+    return fitting.finish(end)
 
-    def evaluate(position: Position) -> None:
-        nonlocal best, last
-        last = validate(model, forward, validation, plan.precision) if validation else None
-        record: dict[str, Any] = {"step": position.step, "kind": "validation"}
-        if last:
-            record |= {"val_loss": last.loss, "val_accuracy": last.accuracy, "learned_tokens": last.learned_tokens}
-            if notes["best_loss"] is None or last.loss < notes["best_loss"]:
-                notes.update(best_loss=last.loss, best_step=position.step)
-                best = checkpoint.trainable_state(model)
-                checkpoint.save_best(run.checkpoints, best)
-            append_jsonl(run.metrics, record)
-        if on_evaluate:
-            on_evaluate(position, last)
 
-    with _stop_on_interrupt() as stop:
+def _due(every: int | None, position: Position, report: StepReport) -> bool:
+    return position.step % every == 0 if every else report.epoch_ended
 
-        def after_step(position: Position, report: StepReport) -> bool:
-            nonlocal seconds, tokens
-            seconds += report.seconds
-            tokens += report.tokens
-            append_jsonl(run.metrics, {"step": position.step, "kind": "train", **asdict(report)})
-            if position.step % STEPS_PER_TRIM == 0:
-                return_free_memory()
-            observer.step(position.step, plan.num_steps, report)
-            done = position.step >= plan.num_steps
-            due = position.step % config.eval_every == 0 if config.eval_every else report.epoch_ended
-            if done or due:
-                evaluate(position)
-            saves = position.step % config.checkpoint_every == 0 if config.checkpoint_every else report.epoch_ended
-            if (saves and not done) or stop.asked:
-                checkpoint.save(run.checkpoints, model, optimizer, position, notes)
-            if stop.asked and not done:
-                raise Interrupted(position)
-            return True
 
-        with attention_set_to(model, names):
-            end = fit(model, forward, plan.loader_of, optimizer, regime, after_step=after_step, start=start)
-    if best is not None and notes["best_step"] != end.step:
-        observer.say(f"keeping the weights of step {notes['best_step']:,}: validation loss {notes['best_loss']:.4f}")
-        checkpoint.put(model, best)
-    return Outcome(
-        end, notes["best_loss"], notes["best_step"], last, time.perf_counter() - clock, tokens / max(seconds, 1e-9)
-    )
+@dataclass
+class _Fitting:
+    """A fit in progress: its logs and checkpoints, and what it has come to so far."""
+
+    run: Run
+    model: PreTrainedModel
+    plan: Plan
+    config: StepConfig
+    observer: Observer
+    validation: Loader | None
+    on_evaluate: Callable[[Position, Validation | None], None] | None
+    row_names: rowlog.RowNames | None
+    ranks: Ranks
+    best: checkpoint.Best | None = None
+    last: Validation | None = None
+    step_seconds: float = 0.0
+    seconds_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.optimizer = adamw(self.model, self.config.weight_decay)
+        self.forward = self.ranks.with_root(lambda: target_logits(self.model, self.plan.packing))
+        self.rows = RowLosses(token_nll)
+        self.spike = Spike(self.config.spike)
+        self.clock = time.perf_counter()
+
+    def begin(self) -> Position:
+        """Where to go on. A run that begins saves its first checkpoint at once and reads it back: saving must not fail
+        for the first time after hours (pain 23).
+        """
+        self.ranks.on_first(self._forget)
+        restored = checkpoint.restore(self.run.checkpoints, self.model, self.optimizer, self.observer.alarm)
+        position = restored.position if restored else Position()
+        if len(set(self.ranks.gather(position))) > 1:
+            what = "The processes of this run do not see the same run folder."
+            raise HeedError(what, str(self.run.root), "name a --run folder on a disk that all machines share")
+        self.ranks.on_first(lambda: self._cut_logs(position.step))
+        if restored is None:
+            checkpoint.prove(self._save(position), self.model, self.optimizer, self.ranks)
+            return position
+        # A person who lowers train.keep_checkpoints because the disk is full needs the room now.
+        self.ranks.on_first(lambda: checkpoint.prune(self.run.checkpoints, position.step, self.config.keep_checkpoints))
+        of = f"of {self.plan.num_steps:,} ({restored.folder.name})"
+        self.observer.say(f"going on after step {position.step:,} {of}")
+        notes = restored.notes
+        self.best = restored.best
+        self.last = Validation(**notes["validation"]) if notes["validation"] else None
+        self.step_seconds, self.seconds_before = notes["step_seconds"], notes["seconds"]
+        for record in read_jsonl(self.run.metrics):
+            if record["kind"] == "train":
+                self.spike.after(record["step"], record["loss"])
+        return position
+
+    def after_step(self, position: Position, report: StepReport, stop: _Stop) -> bool:
+        """Log the step; evaluate and save where it is time. Raises Interrupted where the user asked to stop."""
+        losses = rowlog.together(self.ranks.gather(self.rows.take()))
+        self.step_seconds += report.seconds
+        self.ranks.on_first(lambda: self._log(position, report, losses))
+        done = position.step >= self.plan.num_steps
+        if done or _due(self.config.eval_every, position, report):
+            self._evaluate(position)
+        stopping = any(self.ranks.gather(stop.asked))
+        if done or stopping or _due(self.config.checkpoint_every, position, report):
+            self._save(position)
+        if stopping and not done:
+            raise Interrupted(position)
+        return True
+
+    def finish(self, end: Position) -> Outcome:
+        """Put the best weights back into the model; what came of it all."""
+        best = self.best
+        if best is not None and best.step != end.step:
+            self.observer.say(f"keeping the weights of step {best.step:,}: validation loss {best.loss:.4f}")
+            checkpoint.put(self.model, checkpoint.load_best(self.run.checkpoints, best))
+        speed = end.tokens / max(self.step_seconds, 1e-9)
+        loss, step = (best.loss, best.step) if best else (None, 0)
+        return Outcome(end, loss, step, self.last, self._seconds(), speed)
+
+    def with_rows(self, error: HeedError, losses: Sequence[rowlog.RowLoss]) -> HeedError:
+        """The error of a step with the rows of its batch."""
+        problem = error.problems[0]
+        name = self.row_names.name if self.row_names else "sequence {:,} of the epoch".format
+        where = f"{problem.where}; {rowlog.named(losses, name)}"
+        keeps = "; a run that was begun keeps its recipe, so name another --run folder" if begun(self.run) else ""
+        return HeedError(problem.what, where, problem.mend + keeps)
+
+    def _log(self, position: Position, report: StepReport, losses: Sequence[rowlog.RowLoss]) -> None:
+        """A step into the logs. Raises HeedError when the loss has risen and stayed up."""
+        speed = report.tokens / max(report.seconds, 1e-9)
+        more: dict[str, Any] = {"tokens_per_second": round(speed, 1), "peak_memory_bytes": peak_memory_bytes()}
+        if self.row_names and self.row_names.source:
+            more["loss_by_source"] = rowlog.by_source(losses, self.row_names.source)
+        self._record({"step": position.step, "kind": "train", **asdict(report), **more})
+        if self.row_names:
+            append_jsonl(self.run.rows, rowlog.line(position.step, losses))
+        if position.step % STEPS_PER_TRIM == 0:
+            return_free_memory()
+        self.observer.step(position.step, self.plan.num_steps, report)
+        spike = self.spike
+        if spike.after(position.step, report.loss, losses):
+            first, last = spike.steps[0], spike.steps[-1]
+            what = f"The loss was about {spike.level:.2f} and is {report.loss:.2f}, too high from step {first:,} to {last:,}."
+            mend = "to go on all the same: --set train.spike=null; else lower the learning rate (--set train.lr=...)"
+            raise self.with_rows(HeedError(what, f"step {first:,}", mend), spike.rows)
+
+    def _evaluate(self, position: Position) -> None:
+        """Validate where there is a split for it; the weights of the lowest loss are kept."""
+        split, precision = self.validation, self.plan.precision
+        self.last = result = validate(self.model, self.forward, split, precision, self.ranks) if split else None
+        if result is not None:
+            if self.best is None or result.loss < self.best.loss:
+                where = self.run.checkpoints
+                self.best = checkpoint.save_best(where, self.model, result.loss, position.step, self.ranks)
+            figures = {"val_loss": result.loss, "val_accuracy": result.accuracy}
+            self._record(
+                {"step": position.step, "kind": "validation", **figures, "learned_tokens": result.learned_tokens}
+            )
+        if self.on_evaluate:
+            self.on_evaluate(position, result)
+
+    def _save(self, position: Position) -> Path:
+        """A checkpoint, and before it the logs: the weights must not be younger than they."""
+        if self.ranks.first:
+            for log in self._logs():
+                sync(log)
+        notes = {
+            "validation": asdict(self.last) if self.last else None,
+            "step_seconds": self.step_seconds,
+            "seconds": self._seconds(),
+        }
+        where, keep = self.run.checkpoints, self.config.keep_checkpoints
+        return checkpoint.save(
+            where, self.model, self.optimizer, position, notes, best=self.best, keep=keep, ranks=self.ranks
+        )
+
+    def _record(self, record: dict[str, Any]) -> None:
+        if not self.ranks.first:
+            return
+        append_jsonl(self.run.metrics, record)
+        for sink in self.observer.sinks:
+            sink(record)
+
+    def _forget(self) -> None:
+        """What another attempt left before its first step."""
+        if not begun(self.run):
+            shutil.rmtree(self.run.checkpoints, ignore_errors=True)
+
+    def _cut_logs(self, step: int) -> None:
+        for log in self._logs():
+            cut_jsonl(log, step)
+
+    def _logs(self) -> tuple[Path, ...]:
+        return self.run.metrics, self.run.panel, self.run.rows
+
+    def _seconds(self) -> float:
+        """Of the whole run, the parts before an interruption included."""
+        return self.seconds_before + time.perf_counter() - self.clock
 
 
 class _Stop:
@@ -178,8 +325,8 @@ class _Stop:
 
 
 @contextmanager
-def _stop_on_interrupt() -> Iterator[_Stop]:
-    """The first Ctrl-C asks for a stop at the next step's end, the second stops at once."""
+def _stop_on_signal() -> Iterator[_Stop]:
+    """The first Ctrl-C, or a scheduler's SIGTERM, asks for a stop at the next step's end, the second stops at once."""
     stop = _Stop()
 
     def ask(number: int, frame: object) -> None:
@@ -188,45 +335,12 @@ def _stop_on_interrupt() -> Iterator[_Stop]:
         stop.asked = True
 
     try:
-        before = signal.signal(signal.SIGINT, ask)
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: whoever runs us there handles its own signals
         yield stop
         return
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _cut_log(run: Run, step: int) -> None:
-    """Drop what a run logged after the checkpoint it goes on from, so that no step stands twice."""
-    import json
-
-    for path in (run.metrics, run.panel):
-        lines = read_jsonl(path)
-        kept = [line for line in lines if line["step"] <= step] if step else []
-        if path.exists() and len(kept) != len(lines):
-            write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
-
-
-def check_same_recipe(run: Run, text: str, ignore: tuple[str, ...] = ()) -> None:
-    """Refuse to go on with a run under another recipe, naming the keys that differ."""
-    import yaml
-
-    if not run.recipe.is_file() or not run.checkpoints.is_dir():
-        return
-    before, now = _flat(yaml.safe_load(run.recipe.read_text("utf8"))), _flat(yaml.safe_load(text))
-    keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and not k.startswith(ignore))
-    if keys:
-        listed = ", ".join(f"{k} (was {before.get(k)!r}, now {now.get(k)!r})" for k in keys)
-        raise HeedError(
-            f"This run was begun with another recipe: {listed}.",
-            str(run.root),
-            "use the same recipe to go on, or another --run folder to start anew",
-        )
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): value}
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,105 @@
+"""Keys of a recipe: all there are, the nearest to one that was mistyped, and a value to show for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from heedlm.errors import nearest
+
+# Values to show for keys whose default is nothing, and that no count would fit.
+_EXAMPLES = {
+    "data.sources": "[rows.jsonl]",
+    "data.decontaminate": "[items.jsonl]",
+    "data.replay": "[texts.jsonl]",
+    "templates.chat": "chatml",
+    "templates.kwargs": "{enable_thinking: false}",
+    "model.path": "atlas",
+    "train.lr": "2e-5",
+    "tokens.max_tokens": "1024",
+    "train.tokens_per_step": "8192",
+}
+_COUNT = "100"  # and for any other key without a default
+
+
+def keys(kind: type[BaseModel]) -> list[str]:
+    """Every key of a recipe, as `--set` takes it."""
+    found = []
+    for name, field in kind.model_fields.items():
+        inner = _section(field.annotation)
+        found += [name] if inner is None else [f"{name}.{key}" for key in keys(inner)]
+    return found
+
+
+def like(kind: type[BaseModel], name: str) -> list[str]:
+    """Keys whose last part is `name`, or near to it."""
+    leaves: dict[str, list[str]] = {}
+    for key in keys(kind):
+        leaves.setdefault(key.rpartition(".")[2], []).append(key)
+    return [key for leaf in get_close_matches(name, leaves, n=2, cutoff=0.75) for key in leaves[leaf]]
+
+
+def example(kind: type[BaseModel], key: str) -> str:
+    """``train.lr=2e-5``: a key with a value that it takes, its default where there is one.
+
+    For a section its first key, for a place inside a value that value, for an unknown key any other.
+    """
+    known = keys(kind)
+    beneath = [one for one in known if one.startswith(f"{key}.")]
+    above = [one for one in known if f"{key}.".startswith(f"{one}.")]
+    chosen = (above or beneath or ["train.lr"])[0]
+    return f"{chosen}={_EXAMPLES.get(chosen) or _default(kind, chosen.split('.'))}"
+
+
+def hint(kind: type[BaseModel], path: Sequence[str]) -> str:
+    """What to write in place of an unknown key: the nearest name with an example of its use, or the names there are."""
+    beside = fields_at(kind, path[:-1])
+    near = get_close_matches(path[-1], beside, n=1)
+    if near:
+        key = ".".join([*path[:-1], *near])
+        return f"{nearest(path[-1], beside)} For example --set {example(kind, key)}"
+    elsewhere = like(kind, path[-1])
+    if elsewhere:
+        return f"did you mean {elsewhere[0]!r}? For example --set {example(kind, elsewhere[0])}"
+    return nearest(path[-1], beside)
+
+
+def fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Names of the fields inside a section, or inside the entries of a list of sections; empty where there are none."""
+    for part in path:
+        field = kind.model_fields.get(part)
+        inner = field.annotation if field else None
+        options = [inner, *get_args(inner)] if inner is not None else []
+        found = [section for section in map(_section, options) if section is not None]
+        if not found and part.isdigit():
+            continue
+        if not found:
+            return []
+        kind = found[0]
+    return list(kind.model_fields)
+
+
+def _section(annotation: object) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _default(kind: type[BaseModel], path: Sequence[str]) -> str:
+    field = kind.model_fields[path[0]]
+    inner = _section(field.annotation)
+    if inner is not None:
+        return _default(inner, path[1:])
+    if isinstance(field.default, tuple):
+        return "[NAME]"
+    if isinstance(field.default, (bool, int, float, str)) and field.default != "":
+        return yaml.safe_dump(field.default).split()[0]
+    return next((choice for choice in _choices(field.annotation) if isinstance(choice, str)), _COUNT)
+
+
+def _choices(annotation: object) -> list[object]:
+    """What the literals inside a type allow."""
+    inner = get_args(annotation)
+    return list(inner) if get_origin(annotation) is Literal else [one for part in inner for one in _choices(part)]

@@ -1,0 +1,129 @@
+"""What a mistyped command line should have been."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from heedlm.config import PretrainRecipe, Recipe
+from heedlm.errors import HeedError, Problem
+from heedlm.keys import example, keys, like
+
+SETTABLE = frozenset(("demo", "prepare", "show", "train", "eval", "pretrain"))
+# The section of a recipe that each verb is about: where a name stands in several, its own comes first.
+_OWN = {"prepare": "data.", "show": "templates.", "eval": "eval."}
+# What other trainers call things; {} is the value that was given.
+_ELSEWHERE = {
+    "learning-rate": "train.lr={}",
+    "num-train-epochs": "train.epochs={}",
+    "batch": "train.tokens_per_step=8192",
+    "batch-size": "train.tokens_per_step=8192",
+    "steps": "train.max_steps={}",
+    "max-length": "tokens.max_tokens={}",
+    "max-seq-length": "tokens.max_tokens={}",
+    "bf16": "train.precision=bf16",
+    "fp32": "train.precision=fp32",
+    "lora": "model.method=lora",
+    "lora-r": "model.lora.rank={}",
+    "template": "templates.chat={}",
+    "chat-template": "templates.chat={}",
+}
+# What needs no option, or has another one here.
+_SAID = {
+    "resume": "the same command goes on with a run that was interrupted",
+    "output": "did you mean --run?",
+    "output-dir": "did you mean --run?",
+    "out": "did you mean --run?",
+    "config": "a recipe is named without an option: heed train RECIPE",
+    "recipe": "a recipe is named without an option: heed train RECIPE",
+    "dataset": "did you mean --data?",
+}
+
+
+def check_settings(given: Sequence[str]) -> None:
+    """Raises HeedError for a `--set` with nothing behind it, and for `--set KEY VALUE`, whose value would be taken for the
+    name of a recipe."""
+    for place, word in enumerate(given):
+        key, value = (*given[place + 1 : place + 3], "", "")[:2]
+        if word != "--set" or "=" in key:
+            continue
+        if not key or key.startswith("-"):
+            raise HeedError("Nothing stands behind --set.", "--set", f"--set {example(_kind(given), 'train.lr')}")
+        apart = value != "" and not value.startswith("--") and not Path(value).is_file()
+        found = [key] if key in keys(_kind(given)) else like(_kind(given), key.rpartition(".")[2])
+        right = f"{(found or [key])[0]}={value}" if apart else example(_kind(given), found[0] if found else "train.lr")
+        raise HeedError(
+            f"This is not a setting: {f'{key} {value}' if apart else key!r}.",
+            "--set",
+            f"write KEY=VALUE in one word: --set {right}",
+        )
+
+
+def unknown_option(given: Sequence[str], option: str, known: Sequence[str]) -> Problem:
+    """An option that a verb does not have: the option or the setting that was meant.
+
+    given: the words after `heed`.   known: the options that the verb has.
+    """
+    verb = given[0] if given and not given[0].startswith("-") else ""
+    where = f"heed {verb}".strip()
+    close = get_close_matches(option, known, n=1, cutoff=0.7) if option != "--set" else []
+    told = _SAID.get(option.lstrip("-").replace("_", "-")) if verb in SETTABLE else None
+    setting, sure = _setting(given, verb, option) if verb in SETTABLE else ("", False)
+    if told:
+        mend = told
+    elif setting and (sure or not close):
+        mend = f"a recipe's settings are given with --set: {where} --set {setting}"
+    elif close:
+        mend = f"did you mean {close[0]}?"
+    else:
+        mend = f"{where} --help lists the options"
+        if verb in SETTABLE:
+            mend += f"; a recipe's settings are given with --set: --set {example(_kind(given), 'train.lr')}"
+    return Problem(f"There is no option {option}.", where, mend)
+
+
+def mistake(error: Any, given: Sequence[str]) -> Problem:
+    """Click's complaint about a command line as our own kind of message."""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    if type(error).__name__ == "NoSuchOption":
+        known = [one for parameter in getattr(command, "params", ()) for one in parameter.opts]
+        return unknown_option(given, error.option_name, known)
+    shown = [line.strip() for line in (getattr(command, "help", None) or "").splitlines() if "Example: " in line]
+    mend = shown[0].replace("Example: ", "for example: ") if shown else "heed --help lists the commands"
+    verb = getattr(command, "name", None) or ""
+    return Problem(str(error.format_message()), f"heed {verb}".strip(), mend)
+
+
+def _setting(given: Sequence[str], verb: str, option: str) -> tuple[str, bool]:
+    """``train.epochs=2`` for an option that reads like a key, and whether it is one to the letter; empty without one."""
+    name = option.lstrip("-").replace("_", "-")
+    value = _value(given, option)
+    if verb != "eval" and name in _ELSEWHERE:
+        known = _ELSEWHERE[name]
+        return known.format(value) if value or "{}" not in known else example(_kind(given), known[: -len("={}")]), True
+    kind = _kind(given)
+    leaf = name.replace("-", "_").rpartition(".")[2]
+    found = sorted(like(kind, leaf), key=lambda key: not key.startswith(_OWN.get(verb, "train.")))
+    same = [key for key in found if key.rpartition(".")[2] == leaf]
+    if not found:
+        return "", False
+    key = (same or found)[0]
+    return (f"{key}={value}" if value else example(kind, key)), bool(same)
+
+
+def _value(given: Sequence[str], option: str) -> str:
+    """What was written behind an option, after "=" or as the next word; empty where nothing was."""
+    for place, word in enumerate(given):
+        name, equals, value = word.partition("=")
+        if name == option:
+            follows = next(iter(given[place + 1 : place + 2]), "")
+            return value if equals else "" if follows.startswith("--") else follows
+    return ""
+
+
+def _kind(given: Sequence[str]) -> type[BaseModel]:
+    return PretrainRecipe if given[:1] == ["pretrain"] else Recipe
