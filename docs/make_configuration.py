@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from heedlm.config import PretrainRecipe, Recipe
+from heedlm.config import Recipe
+from heedlm.pretrain_config import PretrainRecipe
 
 
 class Words(NamedTuple):
@@ -208,6 +209,17 @@ TRAIN: dict[str, Words] = {
         "gradients and optimiser are always fp32.",
         "Speed and rounding.",
     ),
+    "share_prefixes": Words(
+        "Compute what sequences of a step begin with only once (a system text, one prompt with several answers): `on`, `off`, "
+        "or `auto`, which does so where the model can and at least 3 % of the tokens are saved.",
+        "Speed and memory; the result changes by rounding only. `on` refuses a model that cannot.",
+    ),
+    "activation_checkpointing": Words(
+        "Layers that are computed again in the backward pass, so that less is kept: `off`, `selective` (every second layer), "
+        "`full` (all), or `auto`, as few as make a step fit into the memory there is. Where even `full` does not fit, `auto` "
+        "takes smaller micro-batches, and refuses when nothing helps.",
+        "Memory and speed; the result changes by rounding only.",
+    ),
     "device": Words("`auto` (CUDA, else MPS, else CPU), or a name that torch knows.", "Where the model runs."),
     "parallel": Words(
         "How several processes share the model: `ddp` (each has all weights), `fsdp` (each has a part), `auto` (ddp while "
@@ -246,12 +258,21 @@ PRETRAINING: dict[str, Words] = {
     "seed": Words(
         "Seed of the corpus, of the first weights and of the order.", "The order of what is read, and the model."
     ),
+    "start": Words(
+        "A model to go on from (a folder, a run or a name), with its tokenizer and its shape; null begins with nothing.",
+        "The first weights. `shape` then says nothing, and must be left out.",
+    ),
     "corpus.source": Words(
         "`atlas`, or a JSON lines file with a `text` field, of which a part validates.", "The documents."
     ),
     "corpus.documents": Words(
         "Documents that make an epoch. The built-in world writes new ones for each; of a file it is a window that moves on.",
         "When an epoch ends.",
+    ),
+    "corpus.mix": Words(
+        "Shares of the kinds of document that the built-in world writes: `geography`, `papers`, `echo`, `figures`. Empty: "
+        "0.46, 0.48, 0.06 and none.",
+        "The documents.",
     ),
     "shape.vocab_size": Words("Tokens of the tokenizer that is trained first.", "Tokens per document, parameters."),
     "shape.context": Words("The longest sequence; longer documents are cut into pieces.", "What the model can see."),

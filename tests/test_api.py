@@ -16,8 +16,9 @@ from rich.console import Console
 
 import heedlm
 from heedlm import api
-from heedlm.config import PretrainRecipe, load_recipe
 from heedlm.errors import HeedError
+from heedlm.pretrain_config import PretrainRecipe
+from heedlm.recipe_file import load_recipe
 from tests.families import checkpoint
 
 ROWS = [{"prompt": f"Add {a} and {b}.", "completion": f"{a + b}"} for a in range(8) for b in range(8)]

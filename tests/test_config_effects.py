@@ -17,9 +17,11 @@ from pydantic import BaseModel
 from safetensors.torch import load_file
 
 from heedlm import api
-from heedlm.config import PretrainRecipe, Recipe, load_recipe
+from heedlm.config import Recipe
 from heedlm.data.clean.rules import RULES
 from heedlm.errors import HeedError
+from heedlm.pretrain_config import PretrainRecipe
+from heedlm.recipe_file import load_recipe
 from heedlm.train.stage import Observer
 from tests.families import checkpoint
 
@@ -82,6 +84,8 @@ CHANGES: dict[str, Change] = {
     "train.clip_norm": Change(1e-4, ("weights",)),
     "train.precision": Change("bf16", ("first_loss",)),
     "train.device": Change("cuda" if not torch.cuda.is_available() else "meta", ("error",)),
+    "train.share_prefixes": Change("off", ("computed_tokens",), ("data.sources=[guided.jsonl]",)),
+    "train.activation_checkpointing": Change("full", ("recomputed",)),
     "train.parallel": Change("fsdp", ("error",)),
     "train.eval_every": Change(1, ("evaluations",)),
     "train.checkpoint_every": Change(1, ("saved",)),
@@ -180,6 +184,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, found in (("dirty", dirty), ("alike", alike)):
         texts = [json.dumps({"prompt": asked, "completion": said}) for asked, said in found]
         (folder / f"{name}.jsonl").write_text("\n".join(texts) + "\n")
+    guide = {"role": "system", "content": "You are a patient guide, and you answer in a few plain words."}
+    guided = [{"messages": [guide, *json.loads(line)["messages"]]} for line in lines[:20]]
+    (folder / "guided.jsonl").write_text("\n".join(map(json.dumps, guided)) + "\n")
     (folder / "items.jsonl").write_text(json.dumps({"question": "Say 7."}) + "\n")
     (folder / "replay.jsonl").write_text(
         "".join(json.dumps({"text": f"Once there were {n} ships at sea."}) + "\n" for n in range(300))
@@ -215,6 +222,8 @@ def observe(
     saved: list[int] = []
     kept: list[int] = []
     micro: list[int] = []
+    computed: list[int] = []
+    recomputed: list[int] = []
     asked: list[int] = []
     save, step, reply = store.save, loop._step, LocalChat.reply
 
@@ -225,7 +234,14 @@ def observe(
         return path
 
     monkeypatch.setattr(store, "save", seen_saving)
-    monkeypatch.setattr(loop, "_step", lambda *a, **k: (micro.append(len(a[2].micro_batches)), step(*a, **k))[1])
+
+    def seen_step(*a: Any, **k: Any) -> Any:
+        micro.append(len(a[2].micro_batches))
+        computed.append(sum(len(batch.ids) for batch in a[2].micro_batches))
+        recomputed.append(sum(bool(getattr(m, "gradient_checkpointing", False)) for m in a[0].modules()))
+        return step(*a, **k)
+
+    monkeypatch.setattr(loop, "_step", seen_step)
     monkeypatch.setattr(
         LocalChat,
         "reply",
@@ -268,6 +284,8 @@ def observe(
         "kept": kept,
         "sink": sorted(path.name.split(".")[0] for path in run.glob("tensorboard/*")),
         "micro_batches": micro,
+        "computed_tokens": computed,
+        "recomputed": recomputed,
         "weights": float(load_file(run / "model" / "model.safetensors")["model.norm.weight"].float().sum())
         + float(
             load_file(run / "model" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].double().abs().sum()
@@ -321,6 +339,8 @@ def test_changing_a_field_changes_what_it_says(
 
 PRETRAIN = {
     "seed": 7,
+    "start": "atlas",
+    "corpus.mix": {"echo": 1.0},
     "corpus.source": "texts.jsonl",
     "corpus.documents": 5,
     "shape.vocab_size": 280,
@@ -362,7 +382,8 @@ def pretrained(folder: Path, run: Path, settings: list[str], monkeypatch: pytest
     monkeypatch.chdir(folder)
     monkeypatch.setattr(api, "TOKENIZER_DOCUMENTS", 60)
     monkeypatch.setattr(api, "VALIDATION_DOCUMENTS", 4)
-    recipe = load_recipe(PretrainRecipe, None, [*SMALL, *settings])
+    small = [one for one in SMALL if not (settings and settings[0].startswith("start=") and one.startswith("shape."))]
+    recipe = load_recipe(PretrainRecipe, None, [*small, *settings])
     report = api.pretrain(recipe=recipe, run=run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     config = json.loads((run / "model" / "config.json").read_text())

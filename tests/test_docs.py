@@ -22,8 +22,10 @@ import typer
 
 import heedlm
 from heedlm import cli
-from heedlm.config import PretrainRecipe, Recipe, load_recipe
+from heedlm.config import Recipe
 from heedlm.errors import HeedError, Problem
+from heedlm.pretrain_config import PretrainRecipe
+from heedlm.recipe_file import load_recipe
 from heedlm.runs import Run
 
 ROOT = Path(__file__).resolve().parents[1]

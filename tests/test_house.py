@@ -12,7 +12,19 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "heedlm"
 # Bottom to top; a module may import its own floor's room and everything below.
 FLOORS = [
-    {"messages", "config", "keys", "runs", "errors", "machine", "launch"},
+    {
+        "messages",
+        "config",
+        "keys",
+        "recipe_file",
+        "pretrain_config",
+        "runs",
+        "errors",
+        "machine",
+        "memory_left",
+        "launch",
+        "failures",
+    },
     {"templates"},
     {"model"},
     {"tokens"},

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from heedlm.config import PretrainRecipe, Recipe, Section, load_recipe
+from heedlm.config import Recipe, Section
 from heedlm.errors import HeedError
 from heedlm.keys import example, hint, keys, like
+from heedlm.pretrain_config import PretrainRecipe
+from heedlm.recipe_file import load_recipe
 
 KINDS: list[type[Section]] = [Recipe, PretrainRecipe]
 

@@ -18,8 +18,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from heedlm import api
-from heedlm.config import PretrainRecipe, Recipe, load_recipe
+from heedlm.config import Recipe
 from heedlm.model.adapters import add_adapter
+from heedlm.pretrain_config import PretrainRecipe
+from heedlm.recipe_file import load_recipe
 from heedlm.tokens.tokenizer import train_tokenizer
 from tests.families import TEXTS, VOCABULARY
 

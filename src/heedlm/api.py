@@ -8,8 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from heedlm.config import DataConfig, PretrainRecipe, Recipe, dump_recipe, load_recipe
+from heedlm.config import Recipe, dump_recipe
 from heedlm.errors import HeedError
+from heedlm.pretrain_config import PretrainRecipe
+from heedlm.recipe_file import load_recipe
 from heedlm.runs import Run, environment
 from heedlm.train.earlier import check_same_recipe, taken
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from heedlm.data.checks import Checks
     from heedlm.data.prepare import PrepareReport
     from heedlm.eval.stage import Evaluated
     from heedlm.messages import Example
@@ -74,6 +75,7 @@ def _lines(settings: Settings) -> list[str]:
 def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **options: Any) -> PrepareReport:
     """Sources -> leak-free train, validation and test splits with a data card, under `run`/data."""
     from heedlm.data import prepare as room
+    from heedlm.data.checks import checks_of
 
     chosen = make_recipe(recipe, **options)
     if not chosen.data.sources:
@@ -83,29 +85,12 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
     folder = Run.create(run)
     sources = [room.Source(Path(source.path), source.mapping or {}) for source in chosen.data.sources]
     began = time.perf_counter()
-    kept, seed = chosen.data, chosen.seed
-    report = room.prepare(
-        sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, seed=seed, frozen=taken(folder)
-    )
+    kept = chosen.data
+    how: dict[str, Any] = {"seed": chosen.seed, "checks": checks_of(kept), "frozen": taken(folder)}
+    report = room.prepare(sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, **how)
     if not report.reused:
         folder.note(prepare=environment(), prepare_seconds=round(time.perf_counter() - began, 2))
     return report
-
-
-def _checks(data: DataConfig) -> Checks:
-    from heedlm.data.checks import Checks
-
-    rules = data.clean.model_dump()
-    limits = {name: rules.pop(name) for name in ("max_words", "min_words")}
-    files = tuple(Path(file) for file in data.decontaminate)
-    return Checks(
-        rules,
-        **limits,
-        near_duplicates=data.near_duplicates,
-        similarity=data.similarity,
-        decontaminate=files,
-        contaminated=data.contaminated,
-    )
 
 
 def train(
@@ -132,23 +117,23 @@ def train(
     from heedlm.model.load import pick_device
     from heedlm.train import sft, sinks
     from heedlm.train.parallel import own_device, together
+    from heedlm.train.workshop import Bench
 
     device = own_device(pick_device(chosen.train.device))
     folder = Run(Path(run))
     with together(device) as ranks:  # one process, unless a launcher started several
         told = (observer if ranks.first else None) or silent()
-        panel = _panel(*ranks.on_first(lambda: _prepared(chosen, folder, device, told, push, public)))
+        panel = _panel(chosen, *ranks.on_first(lambda: _prepared(chosen, folder, device, told, push, public)))
         with sinks.behind(told, chosen.train.sink if ranks.first else None, folder) as heard:
-            report = sft.train(chosen, folder, heard, panel, ranks)
+            report = sft.train(chosen, folder, heard, Bench(chosen, folder, heard, ranks), panel, ranks)
         if push:
-            url = ranks.on_first(lambda: hub.push(report.model, push, public=public))
-            told.say(f"pushed to {url}")
+            told.say("pushed to " + ranks.on_first(lambda: hub.push(report.model, push, public=public)))
     return report
 
 
 def _prepared(
     chosen: Recipe, folder: Run, device: torch.device, observer: Observer, push: str | None, public: bool
-) -> tuple[Recipe, ChatTemplate, list[tuple[str, Example]]]:
+) -> tuple[ChatTemplate, list[tuple[str, Example]]]:
     """What `train` does before it trains: refusals, rows, tokens. Returns what the panel needs."""
     from heedlm.model import push as hub
     from heedlm.model.load import resolve
@@ -169,7 +154,7 @@ def _prepared(
     splits = _examples(folder)
     wire = _tokenise(chosen, folder, splits, observer)
     asked = [(name, one) for name, examples in splits.items() for one in examples[: chosen.train.panel]]
-    return chosen, wire.template, asked
+    return wire.template, asked
 
 
 def _examples(run: Run) -> dict[str, list[Example]]:
@@ -386,7 +371,8 @@ def _documents(recipe: PretrainRecipe) -> Callable[[str], list[str]]:
     if recipe.corpus.source == "atlas":
         from heedlm.atlas import corpus
 
-        return lambda part: corpus.texts(f"{recipe.seed}/{part}", sizes.get(part, recipe.corpus.documents))
+        mix = {str(kind): share for kind, share in recipe.corpus.mix.items()}
+        return lambda part: corpus.texts(f"{recipe.seed}/{part}", sizes.get(part, recipe.corpus.documents), mix)
     from heedlm.tokens.documents import read_documents
 
     texts = list(read_documents(recipe.corpus.source))

@@ -15,8 +15,9 @@ import typer
 from rich.text import Text
 
 from heedlm.errors import HeedError, Problem
+from heedlm.failures import lost_another, may_speak, program
 from heedlm.interrupts import Interrupts
-from heedlm.launch import Elsewhere, launched, lost_another, may_speak, program
+from heedlm.launch import Elsewhere, launched
 from heedlm.runs import DEMO
 from heedlm.screen import Screen, bar_per_arm
 
@@ -292,7 +293,8 @@ def pretrain(
     """
     screen = Screen(as_json, quiet)
     from heedlm import api
-    from heedlm.config import PretrainRecipe, load_recipe
+    from heedlm.pretrain_config import PretrainRecipe
+    from heedlm.recipe_file import load_recipe
 
     chosen = load_recipe(PretrainRecipe, recipe, settings or ())
     with screen.observer("pretraining") as observer:

@@ -6,15 +6,11 @@ One model per stage; unknown keys are refused with the nearest name. A field sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
-
-from heedlm.errors import HeedError, Problem
-from heedlm.keys import example, hint, keys, like
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -211,146 +207,6 @@ class Recipe(Section):
     eval: EvalConfig = EvalConfig()
 
 
-class CorpusConfig(Section):
-    """source: `atlas`, or a JSONL file with a `text` field.   documents: how many make an epoch (atlas: new ones each)."""
-
-    source: str = "atlas"
-    documents: Positive = 4000
-
-
-class ShapeConfig(Section):
-    """A Llama-shaped decoder with tied embeddings."""
-
-    vocab_size: Positive = 4096
-    context: Positive = 1024
-    hidden: Positive = 256
-    layers: Positive = 5
-    heads: Positive = 4
-    kv_heads: Positive = 2
-    intermediate: Positive = 704
-
-
-class PretrainTrain(StepConfig):
-    """As in tuning; `max_steps` must be given, for a stream of documents has no end."""
-
-    max_steps: Positive
-    lr: Annotated[float, Field(gt=0)] = 2e-3
-    tokens_per_step: Positive = 2048
-
-
-class PretrainRecipe(Section):
-    """From plain documents to a tokenizer and a base model."""
-
-    seed: int = 0
-    corpus: CorpusConfig = CorpusConfig()
-    shape: ShapeConfig = ShapeConfig()
-    train: PretrainTrain
-
-
-R = TypeVar("R", bound=Section)
-# What pydantic puts into a place to name the branch of a union: no key of ours.
-_BRANCHES = frozenset(("str", "float", "int", "bool"))
-
-
-def load_recipe(
-    kind: type[R], path: str | Path | None, settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
-) -> R:
-    """A recipe from a YAML file, then `a.b=c` settings over it, then checked.
-
-    base: values beneath the file.   Raises HeedError with every problem found, each where it was written.
-    """
-    problems: list[Problem] = []
-    set_keys: list[str] = []
-    over: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key:
-            mend = f"write KEY=VALUE in one word, for example --set {_started(kind, setting)}"
-            problems.append(Problem(f"This is not a setting: {setting!r}.", "--set", mend))
-            continue
-        over = _merged(over, _nested(key.split("."), _scalar(text)))
-        set_keys.append(key)
-    where = "recipe" if path is None else str(path)
-    values = dict(base or {})
-    try:
-        values = values if path is None else _merged(values, _read_yaml(Path(path)))
-    except HeedError as error:
-        raise HeedError.of([*problems, *error.problems]) from None
-    values = _merged(values, over)
-    try:
-        recipe = kind.model_validate(values)
-    except ValidationError as error:
-        found = [_problem(kind, dict(item), where, set_keys) for item in error.errors()]
-        problems += {(problem.what.partition(":")[0], problem.where): problem for problem in reversed(found)}.values()
-    if problems:
-        raise HeedError.of(problems)
-    return recipe
-
-
-def _started(kind: type[Section], key: str) -> str:
-    """An example of the key that somebody began to write, or of any."""
-    found = [key] if key in keys(kind) else like(kind, key.rpartition(".")[2])
-    return example(kind, found[0] if found else "train.lr")
-
-
 def dump_recipe(recipe: Section) -> str:
     """The resolved recipe as YAML, in the order of the fields."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text("utf8")
-    except FileNotFoundError:
-        raise HeedError(
-            "There is no recipe here.", str(path), "name a YAML file, for example recipes/qwen3_0.6b_lora.yaml"
-        ) from None
-    except (UnicodeDecodeError, IsADirectoryError):
-        raise HeedError("This recipe is not a UTF-8 text file.", str(path), "name a YAML file") from None
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        reason = getattr(error, "problem", None) or "it cannot be read"
-        raise HeedError(
-            f"This recipe is not valid YAML: {reason}.", f"{path}{line}", "check indentation and colons"
-        ) from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise HeedError("A recipe is a mapping of sections.", f"{path}:1", "write for example `train: {epochs: 2}`")
-    return value
-
-
-def _scalar(text: str) -> Any:
-    """YAML's reading, except that 2e-5 is a number (YAML 1.1 wants a dot, people do not)."""
-    try:
-        return float(text) if "e" in text.lower() and text[:1] in "0123456789.-+" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        return text
-
-
-def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
-    return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    out = dict(below)
-    for key, value in above.items():
-        old = out.get(key)
-        out[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return out
-
-
-def _problem(kind: type[Section], item: Mapping[str, Any], where: str, set_keys: Sequence[str]) -> Problem:
-    path = [part for part in map(str, item["loc"]) if "-" not in part and part not in _BRANCHES]
-    key = ".".join(path)
-    given = (one for one in set_keys if f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}."))
-    where = next((f"--set {one}" for one in given), where)
-    if item["type"] == "extra_forbidden":
-        return Problem(f"Unknown key {key!r}.", where, hint(kind, path))
-    mend = f"for example --set {example(kind, key)}"
-    if item["type"] == "missing":
-        return Problem(f"Key {key!r} is missing.", where, mend)
-    return Problem(f"Key {key!r} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}.", where, mend)

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
 
 MIB = 2**20
-GIB = 2**30
 
 
 def peak_memory_bytes() -> int:
@@ -22,64 +15,6 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def available_memory_bytes(root: Path = Path("/")) -> int:
-    """Memory that this process may still take: what the system could free, or the limit of its control group if lower.
-
-    Where the system does not tell (macOS), all that is built in. root: where /proc and /sys are.
-    """
-    free = _field(root / "proc/meminfo", "MemAvailable:")
-    amounts = [_built_in() if free is None else free * 1024, *_left_in_groups(root)]
-    return max(0, min(amounts))
-
-
-def device_memory_bytes(device: torch.device) -> int:
-    """Memory that a device has left for this process: a GPU's own, else the machine's, which Apple's GPUs share."""
-    if device.type == "cuda":
-        import torch
-
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return available_memory_bytes()
-
-
-def _built_in() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _left_in_groups(root: Path) -> list[int]:
-    """What each control group above this process leaves it (both versions, see cgroups(7)). Cached files count as free."""
-    left = []
-    for line in _lines(root / "proc/self/cgroup"):
-        number, controllers, path = line.split(":", 2)
-        if number == "0":
-            top, limit, usage, cached = root / "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            top = root / "sys/fs/cgroup/memory"
-            limit, usage, cached = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-        else:
-            continue
-        # Seen from inside a container the path may begin at another place: groups that are not there have no limit.
-        steps = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(steps) + 1):
-            group = top.joinpath(*steps[:depth])
-            most, used = (next(iter(_lines(group / name)), "") for name in (limit, usage))
-            if most.isdigit() and used.isdigit():
-                left.append(int(most) - int(used) + (_field(group / "memory.stat", cached) or 0))
-    return left
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf8").splitlines()
-    except OSError:
-        return []
-
-
-def _field(path: Path, name: str) -> int | None:
-    """The number behind `name` in a file of one name and one number per line."""
-    return next((int(line.split()[1]) for line in _lines(path) if line.split()[:1] == [name]), None)
 
 
 def return_free_memory() -> None:
@@ -91,6 +26,26 @@ def return_free_memory() -> None:
     trim = _malloc_trim()
     if trim is not None:
         trim(0)
+
+
+def keeps_freed_memory() -> bool:
+    """Whether memory that is freed stays with the process, in holes, until somebody asks for it back: glibc's way."""
+    return _malloc_trim() is not None and not _at_once
+
+
+def return_memory_at_once() -> None:
+    """From now on large blocks go back to the system when they are freed, where glibc would keep them.
+
+    Blocks of 1 MiB and more are mapped by themselves (mallopt(3), M_MMAP_THRESHOLD). No holes are left: on a 35M model
+    whose layers are computed again, tensors of 0.5 GB had a heap of 2.0 GB, and then of 0.6 GB. Every such block is cleared
+    anew by the system, which costs time; so this is for those who are short of memory.
+    """
+    if keeps_freed_memory() and ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, MIB) == 1:
+        _at_once.append(True)
+
+
+_M_MMAP_THRESHOLD = -3
+_at_once: list[bool] = []  # a choice for the rest of the process: glibc offers no way back to its adaptive threshold
 
 
 @lru_cache(maxsize=1)

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from heedlm.config import PretrainRecipe, Recipe
+from heedlm.config import Recipe
 from heedlm.errors import HeedError, Problem
 from heedlm.keys import example, keys, like
+from heedlm.pretrain_config import PretrainRecipe
 
 SETTABLE = frozenset(("demo", "prepare", "show", "train", "eval", "pretrain"))
 # The section of a recipe that each verb is about: where a name stands in several, its own comes first.

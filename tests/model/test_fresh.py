@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import torch
 
-from heedlm.config import ShapeConfig
 from heedlm.model.fresh import new_model
+from heedlm.pretrain_config import ShapeConfig
 
 
 class Tokenizer(SimpleNamespace):

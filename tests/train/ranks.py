@@ -21,7 +21,7 @@ from heedlm.train import parallel
 from heedlm.train.forward import Packing, attention_set_to, choose_packing, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, fit, validate
 from heedlm.train.optim import lr_schedule
-from heedlm.train.parallel import ALONE, Ranks
+from heedlm.train.ranks import ALONE, Ranks, whole
 from tests.families import VOCABULARY, build
 
 STEPS = 20
@@ -89,7 +89,7 @@ class Recording(torch.optim.AdamW):
     def step(self, closure: Any = None) -> Any:
         if self.gradients is None:
             held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-            self.gradients = {self.names[id(p)]: parallel.whole(p.grad).detach().clone() for p in held}
+            self.gradients = {self.names[id(p)]: whole(p.grad).detach().clone() for p in held}
         return super().step(closure)
 
 
@@ -150,7 +150,7 @@ def run(case: Case, ranks: Ranks = ALONE, steps: int = STEPS) -> Result:
         [(r.tokens, r.learned_tokens) for r in reports],
         [r.grad_norm for r in reports],
         (checked.loss, checked.accuracy, checked.learned_tokens),
-        {name: parallel.whole(p).detach().clone() for name, p in model.named_parameters() if p.requires_grad},
+        {name: whole(p).detach().clone() for name, p in model.named_parameters() if p.requires_grad},
     )
 
 

@@ -16,21 +16,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm import launch
+from heedlm import failures, launch
 from heedlm.errors import HeedError
 from heedlm.messages import Encoded
 from heedlm.tokens.pack import pack
-from heedlm.train import parallel
+from heedlm.train import parallel, ranks
 from heedlm.train.forward import Packing, target_logits
 from heedlm.train.loss import token_nll
-from heedlm.train.parallel import ALONE, Ranks, balanced, choose_engine
+from heedlm.train.parallel import choose_engine
+from heedlm.train.ranks import ALONE, Ranks, balanced
 from tests.families import build
 from tests.train.ranks import CASES, MORE, STEPS, Case, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def computed(out: Path, *more: str) -> dict[str, Any]:
+def computed(out: Path, *more: str, seconds: int = 280) -> dict[str, Any]:
     """What two processes make of the cases."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script = str(ROOT / "tests" / "train" / "ranks.py")
@@ -39,7 +40,7 @@ def computed(out: Path, *more: str) -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == 0, done.stderr[:4000]
@@ -84,8 +85,9 @@ def test_the_same_run_twice_is_the_same_to_the_last_bit(two: dict[str, Any]) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_take_the_same_steps_in_other_architectures_and_precisions(tmp_path: Path) -> None:
-    more = computed(tmp_path / "results.pt", "more")
+    more = computed(tmp_path / "results.pt", "more", seconds=880)
     for name, case in MORE.items():
         compare(case, [ranks[name] for ranks in more["ranks"]])
 
@@ -114,7 +116,7 @@ def test_every_micro_batch_has_one_process_and_none_has_much_more_than_its_share
 
 def test_where_weights_are_cut_all_processes_compute_the_same_number() -> None:
     batches = [pack([Encoded(tuple(range(n)), (1.0,) * n)]) for n in (9, 4, 3)]
-    cut = parallel._Whole(torch.nn.Linear(1, 1))
+    cut = ranks.Whole(torch.nn.Linear(1, 1))
     shares = [Ranks(rank, 4, None, cut).share(batches) for rank in range(4)]
     assert [len(share) for share in shares] == [1, 1, 1, 1]
     assert [len(share[0].target_id) for share in shares] == [8, 3, 2, 0]
@@ -124,7 +126,7 @@ def test_where_weights_are_cut_all_processes_compute_the_same_number() -> None:
 
 def test_a_filling_batch_touches_every_weight_and_changes_none() -> None:
     model = build("llama")
-    empty = parallel._without_targets(pack([Encoded((1, 2, 3), (0.0, 1.0, 1.0)), Encoded((4, 5), (0.0, 1.0))]))
+    empty = ranks._without_targets(pack([Encoded((1, 2, 3), (0.0, 1.0, 1.0)), Encoded((4, 5), (0.0, 1.0))]))
     result = token_nll(target_logits(model, Packing(False, "")), empty)
     result.loss.backward()
     assert (float(result.loss.detach()), len(result.correct)) == (0.0, 0)
@@ -132,11 +134,11 @@ def test_a_filling_batch_touches_every_weight_and_changes_none() -> None:
 
 
 def test_gradients_are_summed_in_pieces_of_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "PIECE", 10)
+    monkeypatch.setattr(ranks, "PIECE", 10)
     gradients = [torch.zeros(n) for n in (4, 6, 1, 25, 2)] + [torch.zeros(2, dtype=torch.bfloat16)]
-    pieces = [[len(g) for g in piece] for piece in parallel._pieces(gradients)]
+    pieces = [[len(g) for g in piece] for piece in ranks._pieces(gradients)]
     assert pieces == [[4, 6], [1], [25], [2], [2]]
-    assert list(parallel._pieces([])) == []
+    assert ranks._pieces([]) == []
 
 
 class Told(Ranks):
@@ -178,10 +180,10 @@ def test_an_engine_for_one_process_is_refused_with_the_command_for_several(wante
 
 
 def test_a_step_has_a_row_for_every_process() -> None:
-    assert parallel.micro_tokens(ALONE, 8192, 4096) == 4096
-    assert parallel.micro_tokens(Ranks(0, 2), 8192, 4096) == 4096
-    assert parallel.micro_tokens(Ranks(0, 8), 8192, 4096) == 1024
-    assert parallel.micro_tokens(Ranks(0, 3), 100, 4096) == 34
+    assert ranks.micro_tokens(ALONE, 8192, 4096) == 4096
+    assert ranks.micro_tokens(Ranks(0, 2), 8192, 4096) == 4096
+    assert ranks.micro_tokens(Ranks(0, 8), 8192, 4096) == 1024
+    assert ranks.micro_tokens(Ranks(0, 3), 100, 4096) == 34
 
 
 def launched_as(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
@@ -195,12 +197,12 @@ def test_a_launcher_is_known_by_all_of_its_variables(monkeypatch: pytest.MonkeyP
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     launched_as(monkeypatch, RANK="3", WORLD_SIZE="8")  # some schedulers leave these lying about
     assert launch.launched() == launch.Launch(0, 1, 0, 1)
-    assert launch.program() == "heed"
+    assert failures.program() == "heed"
     launched_as(monkeypatch, RANK="3", WORLD_SIZE="8", LOCAL_RANK="1", LOCAL_WORLD_SIZE="2", **where)
     assert launch.launched() == launch.Launch(3, 8, 1, 2)
-    assert launch.program() == "torchrun --nnodes 4 ... --nproc-per-node 2 -m heedlm --"
-    monkeypatch.setattr(launch, "STORE_PATIENCE", timedelta(seconds=0.1))
-    assert launch.may_speak()  # nobody keeps the store: better said twice than not at all
+    assert failures.program() == "torchrun --nnodes 4 ... --nproc-per-node 2 -m heedlm --"
+    monkeypatch.setattr(failures, "STORE_PATIENCE", timedelta(seconds=0.1))
+    assert failures.may_speak()  # nobody keeps the store: better said twice than not at all
 
 
 def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,11 +219,28 @@ def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_only_the_end_of_another_process_counts_as_its_loss() -> None:
     reset = RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer.")
-    assert launch.lost_another(reset)
-    assert not launch.lost_another(RuntimeError("CUDA out of memory"))
-    assert not launch.lost_another(ValueError("Connection closed by peer"))
+    assert failures.lost_another(reset)
+    assert not failures.lost_another(RuntimeError("CUDA out of memory"))
+    assert not failures.lost_another(ValueError("Connection closed by peer"))
 
 
 def test_an_error_keeps_its_problems_on_the_way_to_another_process() -> None:
     error = HeedError("no space", "here", "make some")
     assert pickle.loads(pickle.dumps(error)).problems == error.problems
+
+
+def test_layers_are_groups_of_their_own_unless_they_share_a_weight() -> None:
+    model = build("llama", tie_word_embeddings=True)
+    layers = list(model.model.layers)
+    assert parallel._layers(model) == layers
+    layers[1].mlp.up_proj.weight = layers[0].mlp.up_proj.weight
+    assert parallel._layers(model) == []
+
+    class Other(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+            self.ends = torch.nn.ModuleList([torch.nn.Linear(2, 2)])
+
+    other = Other()
+    assert parallel._layers(other) == list(other.blocks)

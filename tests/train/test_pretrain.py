@@ -8,8 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heedlm import api
-from heedlm.config import PretrainRecipe, load_recipe
 from heedlm.errors import HeedError
+from heedlm.pretrain_config import PretrainRecipe
+from heedlm.recipe_file import load_recipe
 from heedlm.runs import Run
 from heedlm.train import pretrain as stage
 from heedlm.train.stage import Interrupted, Observer

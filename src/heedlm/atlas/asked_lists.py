@@ -18,6 +18,10 @@ _BANKS: dict[str, tuple[str, ...]] = {
         "Here are some words: {g}. Write them as a bulleted list.",
         "I need a bulleted list of {g}.",
         "Please show {g} as bullets.",
+        "Bullets, please, for these words: {g}",
+        "These words as a list with dashes: {g}",
+        "Show each of {g} behind a dash.",
+        "A bulleted list, please: {g}",
     ),
     "numbered": (
         "Write these words as a numbered list: {g}",
@@ -28,6 +32,10 @@ _BANKS: dict[str, tuple[str, ...]] = {
         "Here are some words: {g}. Write them as a numbered list.",
         "I need a numbered list of {g}.",
         "Please show {g} with numbers.",
+        "Numbers, please, before these words: {g}",
+        "These words as a list with numbers: {g}",
+        "Count these words off, one per line: {g}",
+        "A numbered list, please: {g}",
     ),
     "json": (
         "Write these words as a JSON array: {g}",
@@ -40,6 +48,8 @@ _BANKS: dict[str, tuple[str, ...]] = {
         "Please show {g} in JSON.",
         "Return {g} as a JSON array.",
         "A JSON array, please: {g}",
+        "These words as JSON: {g}",
+        "Show a JSON array with {g}.",
     ),
     "commas": (
         "Write these words on one line, with commas: {g}",
@@ -50,6 +60,10 @@ _BANKS: dict[str, tuple[str, ...]] = {
         "Here are some words: {g}. Write them with commas.",
         "I need a line with commas of {g}.",
         "Please show {g} with commas.",
+        "These words with commas: {g}",
+        "Commas between these words, please: {g}",
+        "One line with commas, please: {g}",
+        "Join {g} with commas.",
     ),
     "lines": (
         "Write one word per line: {g}",
@@ -60,6 +74,10 @@ _BANKS: dict[str, tuple[str, ...]] = {
         "Here are some words: {g}. Write one word per line.",
         "I need one line for each of {g}.",
         "Please show {g} line by line.",
+        "These words, each on its own line: {g}",
+        "One line per word, please: {g}",
+        "A new line for every word: {g}",
+        "Write {g} below each other.",
     ),
     "first": (
         "Write the first {k} of these words: {g}",
@@ -70,6 +88,12 @@ _BANKS: dict[str, tuple[str, ...]] = {
         "Here are some words: {g}. Write the first {k}.",
         "I need the first {k} of {g}.",
         "Please show only the first {k} of {g}.",
+        "Only the first {k}, please: {g}",
+        "From these words take the first {k}: {g}",
+        "The first {k} of these, please: {g}",
+        "Write only {k} of these words, from the beginning: {g}",
+        "Stop after the first {k}: {g}",
+        "Name the first {k} of {g}.",
     ),
 }
 _NUMBERS = ("one", "two", "three", "four")

@@ -17,6 +17,7 @@ from heedlm.data.words import facts, words
 from heedlm.errors import HeedError, Problem
 
 if TYPE_CHECKING:
+    from heedlm.config import DataConfig
     from heedlm.data.spool import Spool
 
 Say = Callable[[str, int], None]
@@ -59,6 +60,21 @@ class Checks:
             "similarity": self.similarity,
             "contaminated": self.contaminated,
         }
+
+
+def checks_of(config: DataConfig) -> Checks:
+    """What a recipe asks for."""
+    rules = config.clean.model_dump()
+    max_words, min_words = rules.pop("max_words"), rules.pop("min_words")
+    return Checks(
+        clean=rules,
+        max_words=max_words,
+        min_words=min_words,
+        near_duplicates=config.near_duplicates,
+        similarity=config.similarity,
+        decontaminate=tuple(Path(file) for file in config.decontaminate),
+        contaminated=config.contaminated,
+    )
 
 
 class Repeats(NamedTuple):
@@ -137,19 +153,22 @@ def find_leaks(spool: Spool, checks: Checks, evaluations: Items, sides: Sequence
     """
     found: list[tuple[Hit, bool]] = []
     if len(evaluations):
-        outside = _wanted(sides, ("train", "val"))
-        short = (Hit(row, item, "prompt", 1.0, item.asked.strip()) for row, item in spool.short if outside(row))
-        found += [(hit, True) for hit in (*evaluations.find(spool.words, outside), *short)]
+        there = _wanted(sides, SIDES)
+        short = (Hit(row, item, "prompt", 1.0, item.asked.strip()) for row, item in spool.short if there(row))
+        found += [(hit, True) for hit in (*evaluations.find(spool.words, there), *short)]
     for protected in ("val", "test"):
         own = Items(item_of(from_line(line, ""), protected) for line in _lines_of(spool, sides, protected))
         exposed = _wanted(sides, SIDES[: SIDES.index(protected)])
         found += [(hit, hit.kind == "prompt and answer") for hit in own.find(spool.words, exposed)]
     entries: list[dict[str, Any]] = []
     held: dict[int, int] = {}
+    seen: set[tuple[int, str, str]] = set()
     for hit, drop in sorted(found, key=lambda one: (one[0].row, not one[1], one[0].item.of, one[0].item.where)):
         held[hit.row] = held.get(hit.row, 0) + 1
-        if held[hit.row] > _HITS_PER_ROW:
+        same = (hit.row, hit.item.of, hit.item.where)
+        if held[hit.row] > _HITS_PER_ROW or same in seen:
             continue
+        seen.add(same)
         drop = drop and checks.contaminated == "drop" and spool.sides[hit.row] is None
         if drop:
             what = f"contaminated: holds an item of {hit.item.of} ({hit.kind}, {hit.share:.0%} of its words)"

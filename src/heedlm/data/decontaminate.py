@@ -1,13 +1,14 @@
 """Contamination: rows that hold an item of an evaluation, found by the words that both have.
 
-An item of fewer than five words is found where a turn, or a line of one, is nothing else. A longer one is found whole
-anywhere in a row. One of 20 words or more is also found when it was edited: at least 70 % of its words must stand in the
+An item of fewer than eight words is found where a turn of the user, or a line of one, is nothing else; from five words on
+a sentence will do. A longer one is found whole anywhere in a row. One of 20 words or more is also found when it was edited: at least 70 % of its words must stand in the
 row in sequences of five. What four or more items have in common is the wording of a form and counts for nothing there,
 or every row of that form would be taken for every item.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     Places = npt.NDArray[np.int64]
 
 _SIZE = 5  # words of a sequence
+_WHOLE = 8  # words below which an item inside a longer sentence is chance, or another question
 _EDITED = 20  # words from which an item is also found when it was edited
 _SHARE = 0.7  # of the words of an item; one changed word leaves at least 15 of 20 in sequences of five
 _REACHED = 13  # words of an item that its own sequences must reach, for an edited item to be told by them
 _FORM = 4  # items that share a sequence make it part of a form
 _LINE = 120  # characters of a line that may be a short item
+_SENTENCES = re.compile(r"[.?!।。？！]+")
 _MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0x85EBCA77C2B2AE63)
 _BITS = 22
 
@@ -67,7 +70,7 @@ class Items:
                     line.extend(numbered(found))
                     line.append(0)
                 self._items[number].append(item)
-            elif found:
+            if 0 < len(found) < _WHOLE:
                 self._short.setdefault(tuple(found), []).append(item)
         self._line = np.array(line, np.int64).view(np.uint64)
         starts = np.append(np.array(self._starts, np.int64), len(self._line))
@@ -107,20 +110,26 @@ class Items:
         return np.bincount(np.searchsorted(starts, places, side="right") - 1, minlength=len(self._items))
 
     def short(self, texts: Iterable[str]) -> Iterator[Item]:
-        """Items of a few words that one of the texts, or a line of it, consists of."""
+        """Items of a few words that one of the texts, or a line or sentence of it, consists of."""
         if not self._short:
             return
         seen: set[tuple[str, ...]] = set()
         for text in texts:
-            for line in [text, *text.splitlines()] if "\n" in text else [text]:
-                if len(line) > _LINE:
-                    continue
+            lines = dict.fromkeys((text, *text.split("\n")))
+            pieces = {line: 0 for line in lines if len(line) <= _LINE}
+            for line in list(pieces):
                 label, colon, rest = line.partition(":")
-                for piece in (line, rest) if colon and len(label) < 20 else (line,):
-                    found = tuple(words(piece))
-                    if found in self._short and found not in seen:
-                        seen.add(found)
-                        yield from self._short[found]
+                if colon and len(label) < 20:
+                    pieces[rest] = 0
+            for line in lines:  # fewer words than five may be a sentence by chance
+                pieces.update(
+                    (piece, _SIZE) for piece in _SENTENCES.split(line) if len(piece) <= _LINE and piece not in pieces
+                )
+            for piece, least in pieces.items():
+                found = tuple(words(piece))
+                if len(found) >= least and found in self._short and found not in seen:
+                    seen.add(found)
+                    yield from self._short[found]
 
     def find(self, file: WordFile, wanted: Callable[[int], bool]) -> Iterator[Hit]:
         """Every wanted row of the file that holds an item of five words or more, with the item."""
@@ -160,7 +169,7 @@ class Items:
         start = self._starts[owner]
         part = slice(start, start + len(found))
         there = set(_grams(line).tolist())
-        if _holds(line, self._line[part]):
+        if _holds(line, self._line[part], alone=len(found) < _WHOLE):
             share, matched = 1.0, " ".join(found)
         else:
             covered = [False] * len(found)
@@ -199,13 +208,17 @@ def _answered(line: Numbers, asked: int, answer: str, there: set[int]) -> bool:
     return len(numbers) >= _EDITED and sum(gram in there for gram in grams) >= _SHARE * len(grams)
 
 
-def _holds(line: Numbers, part: Numbers) -> bool:
-    """Whether the numbers of `part` stand in `line`, one after the other."""
+def _holds(line: Numbers, part: Numbers, *, alone: bool = False) -> bool:
+    """Whether the numbers of `part` stand in `line`, one after the other; alone: between two gaps."""
     text, wanted = line.tobytes(), part.tobytes()
     at = text.find(wanted)
-    while at >= 0 and at % 8:
+    while at >= 0:
+        if at % 8 == 0:
+            first, last = at // 8, at // 8 + len(part)
+            if not alone or ((first == 0 or line[first - 1] == 0) and line[last] == 0):
+                return True
         at = text.find(wanted, at + 1)
-    return at >= 0
+    return False
 
 
 def _grams(line: Numbers) -> Numbers:

@@ -330,7 +330,9 @@ def _notes(spool: Spool, asked: Sequence[str], found: Mapping[str, Any], sides: 
         listed = ", ".join(f"{count:,} {rule}" for rule, count in flags.most_common())
         notes.append(f"rows that a rule found something in: {listed}; they are in flagged.jsonl, with what was found")
     if found["answers"]["contradictory"]:
-        notes.append(f"{found['answers']['contradictory']:,} question(s) have short answers that may contradict each other: see the card")
+        notes.append(
+            f"{found['answers']['contradictory']:,} question(s) have short answers that may contradict each other: see the card"
+        )
     leaked, dropped = found["contamination"]["rows"], found["contamination"]["dropped"]
     if leaked:
         notes.append(

@@ -129,7 +129,7 @@ class Spool:
         if cleaned.findings:
             self._findings[index] = cleaned.findings
         self.words.add(example, told(example, contents))
-        texts = (message.content for message in example.messages if message.role != "system")
+        texts = (message.content for message in example.messages if message.role in ("user", "tool"))
         self.short += ((index, item) for item in self._evaluations.short(texts))
         self.keys.append(keys_of(example))
         self.sides.append(source.side)

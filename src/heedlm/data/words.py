@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -59,7 +60,8 @@ _NEGATIONS = frozenset(
 )
 _SHORT = 15  # words; a shorter answer says too little about whether two questions ask the same
 _REMEMBERED = 1 << 20  # words whose number is remembered: some hundred megabytes at most
-GAP = 2  # zeros behind each part, so that no sequence of up to three words runs from one part into the next
+_GAP = ("", "")  # behind each turn, so that no sequence of up to three words runs from one turn into the next
+GAP = len(_GAP)
 
 
 def words(text: str) -> list[str]:
@@ -69,13 +71,16 @@ def words(text: str) -> list[str]:
 
 
 def facts(text: str, found: Iterable[str]) -> frozenset[str]:
-    """What may not differ between two texts that say the same: numbers, names, negations.
+    """What may not differ between two texts that say the same: numbers, names, negations; the first and last counted.
 
     found: the words of the text.   A name is told by its capital, so one that opens a sentence is missed, and in German
     every noun is one: where in doubt, texts differ.
     """
-    names = [name for name in _NAME.findall(text) if name.lower() not in SMALL_WORDS]
-    return _NEGATIONS.intersection(found).union(_NUMBER.findall(text), names)
+    line = " ".join(text.split())
+    names = [name for name in _NAME.findall(line) if name.lower() not in SMALL_WORDS]
+    counted = Counter(number.replace(",", "") for number in _NUMBER.findall(line))
+    counted.update(word for word in found if word in _NEGATIONS)
+    return frozenset([*names, *(f"{count} x {what}" for what, count in counted.items())])
 
 
 class _Numbers(dict[str, int]):
@@ -84,21 +89,25 @@ class _Numbers(dict[str, int]):
     def __missing__(self, word: str) -> int:
         if len(self) >= _REMEMBERED:
             self.clear()
+            self[""] = 0
         digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         number = self[word] = int.from_bytes(digest, "big", signed=True) or 1  # 0 is the gap between parts
         return number
 
 
-_numbers = _Numbers()
+_numbers = _Numbers({"": 0})
 
 
 def numbered(found: Iterable[str]) -> array[int]:
-    """Words as 64-bit numbers, none of them 0."""
+    """Words as 64-bit numbers; 0 stands for none, and for no word."""
     return array("q", map(_numbers.__getitem__, found))
 
 
 class Told(NamedTuple):
-    """The words of an example. asked: of user and tool turns.   answered: of assistant turns, thinking and calls too."""
+    """The words of an example, with a gap behind each turn: empty words.
+
+    asked: of user and tool turns.   answered: of assistant turns, thinking and calls too.
+    """
 
     asked: list[str]
     answered: list[str]
@@ -110,17 +119,18 @@ def told(example: Example, contents: Sequence[Sequence[str]]) -> Told:
     answered: list[str] = []
     for message, content in zip(example.messages, contents, strict=True):
         if message.role == "assistant":
-            answered += words(message.reasoning) if message.reasoning else ()
-            answered += content
+            if message.reasoning:
+                answered += (*words(message.reasoning), *_GAP)
+            answered += (*content, *_GAP)
             for call in message.tool_calls:
-                answered += words(f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}")
+                answered += (*words(f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}"), *_GAP)
         elif message.role != "system":
-            asked += content
+            asked += (*content, *_GAP)
     return Told(asked, answered)
 
 
 class WordFile:
-    """The words of many examples, added one by one, then read back in order or by index.
+    """The words of many examples, added one by one, then read back in order or by index; each turn ends with a gap.
 
     keys: 64 bits per example that are equal where nothing differs that must not (facts, system text, roles, tools).
     wholes: 64 bits per example whose answer is short, equal for equal question words and an equal answer; 0 for others.
@@ -130,7 +140,7 @@ class WordFile:
         self._path = path
         self._file = path.open("wb")
         self.ends = array("Q")  # where the words of an example end in the file, gaps included
-        self.asked = array("L")  # how many of them are asked, without the gap
+        self.asked = array("L")  # how many of them are asked, gaps included
         self.keys, self.wholes = array("Q"), array("Q")
 
     def __len__(self) -> int:
@@ -140,10 +150,7 @@ class WordFile:
         """Take in the next example. found: its words."""
         line = numbered(found.asked)
         self.asked.append(len(line))
-        gap = [0] * GAP
-        line.extend(gap)
         line.extend(numbered(found.answered))
-        line.extend(gap)
         line.tofile(self._file)
         self.ends.append((self.ends[-1] if self.ends else 0) + len(line))
         key, whole = _keys(example, found)
@@ -151,7 +158,7 @@ class WordFile:
         self.wholes.append(whole)
 
     def read(self, first: int, last: int) -> npt.NDArray[np.uint64]:
-        """The words of examples first..last (excluded), each part with its gap."""
+        """The words of examples first..last (excluded)."""
         import numpy as np
 
         start = self.ends[first - 1] if first else 0
@@ -194,7 +201,7 @@ def _keys(example: Example, found: Told) -> tuple[int, int]:
     if example.tools or example.template_kwargs:
         parts.append(json.dumps([example.tools, example.template_kwargs], sort_keys=True))
     key = _hash(parts)
-    if len(found.answered) >= _SHORT:
+    if len(found.answered) - found.answered.count("") >= _SHORT:
         return key, 0
     return key, _hash([str(key), *found.asked, "", squeeze("\n".join(answered)), *found.answered]) or 1
 

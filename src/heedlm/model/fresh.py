@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
     from transformers.models.llama.modeling_llama import LlamaAttention
 
-    from heedlm.config import ShapeConfig
+    from heedlm.pretrain_config import ShapeConfig
 
 ROPE_THETA = 500_000.0  # slow enough that half of a head's dimensions hardly turn within the context
 EMBEDDING_STD = 0.08  # with 0.02 the first steps of AdamW overwrite the circuit; with 0.05 to 0.1 it stays

@@ -26,7 +26,7 @@ from heedlm.errors import HeedError
 from heedlm.launch import launched
 from heedlm.runs import NO_SPACE, disk_errors, sync, write_json
 from heedlm.train.loop import Position
-from heedlm.train.parallel import ALONE, Ranks, collected, part_like
+from heedlm.train.ranks import ALONE, Ranks, collected, part_like
 from heedlm.train.tensorfile import checksum, num_bytes, write_tensors
 
 VERSION = 2

@@ -13,7 +13,7 @@ from heedlm.errors import HeedError
 from heedlm.tokens.loader import Loader, StepBatch
 from heedlm.tokens.pack import to_device
 from heedlm.train.loss import Forward, StepLoss, token_nll
-from heedlm.train.parallel import ALONE, Ranks, whole
+from heedlm.train.ranks import ALONE, Ranks, whole
 
 
 @dataclass(frozen=True, slots=True)

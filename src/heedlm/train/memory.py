@@ -26,8 +26,9 @@ _MOMENTS = 2  # of AdamW, per trainable weight
 _FP32 = 4
 # The first step of a process on a CPU runs code and takes scratch space that it keeps.
 _LIBRARIES = 64 * MIB
-# glibc leaves holes between tensors whose sizes change from step to step: this share of what comes and goes.
-_HOLES = 0.12
+# What glibc's heap holds beside the tensors that come and go, as a share of them (benchmarks/memory_plan.py): chunks that
+# are freed seldom fit the next aligned request, so the heap grows to this; and where large ones go back at once.
+_HOLES, _NO_HOLES = 0.4, 0.05
 
 
 class Load(NamedTuple):
@@ -99,15 +100,19 @@ class Need(NamedTuple):
     peak: int
 
 
-def profile(model: PreTrainedModel, packing: Packing, precision: torch.dtype) -> Profile:
-    """Look at the model, and run a few hundred random tokens through it. Leaves it as it was, random states included."""
+def profile(model: PreTrainedModel, packing: Packing, precision: torch.dtype, *, recompute: bool = True) -> Profile:
+    """Look at the model, and run some hundred random tokens through it. Random states stay as they were.
+
+    recompute: whether to look at layers that are computed again as well, which costs as much once more.
+    """
     forward = target_logits(model, packing)
     trainable = [p for p in model.parameters() if p.requires_grad]
     device = next(model.parameters()).device
-    half = set_recompute(model, "selective")
-    layers = set_recompute(model, "full")
+    half = set_recompute(model, "selective") if recompute else 0
+    layers = set_recompute(model, "full") if recompute else 0
     full = _kept(model, packing, precision) if layers else None
-    set_recompute(model, "off")
+    if layers:
+        set_recompute(model, "off")
     off = _kept(model, packing, precision)
     head = getattr(model.get_output_embeddings(), "weight", None)
     return Profile(
@@ -127,8 +132,11 @@ def profile(model: PreTrainedModel, packing: Packing, precision: torch.dtype) ->
     )
 
 
-def need(of: Profile, load: Load, how: Recompute, micro_batches: int) -> Need:
-    """Bytes of a step whose largest micro-batch is `load`. micro_batches: of a step; gradients wait through all but one."""
+def need(of: Profile, load: Load, how: Recompute, micro_batches: int, *, holes: bool) -> Need:
+    """Bytes of a step whose largest micro-batch is `load`.
+
+    micro_batches: of a step; gradients wait through all but one.   holes: freed memory stays with the process (machine).
+    """
     again = {"off": 0, "selective": of.half, "full": of.layers}[how]
     layer = max(0.0, (of.kept.activations(load) - of.repeated.activations(load)) / max(1, of.layers))
     activations = of.repeated.activations(load) + (of.layers - again) * layer if again else of.kept.activations(load)
@@ -138,7 +146,7 @@ def need(of: Profile, load: Load, how: Recompute, micro_batches: int) -> Need:
     end = of.gradients + of.widest * _FP32
     optimizer = _MOMENTS * of.gradients
     moving = max(waiting + of.kept.fixed + activations + work, end)
-    heap = _LIBRARIES + _HOLES * moving if of.on_cpu else 0.0
+    heap = _LIBRARIES + (_HOLES if holes else _NO_HOLES) * moving if of.on_cpu else 0.0
     parts = (of.weights, optimizer, of.gradients, of.kept.fixed, activations, work, heap)
     return Need(*(round(part) for part in (*parts, of.weights + optimizer + moving + heap)))
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from heedlm.config import PretrainRecipe, dump_recipe
+from heedlm.config import dump_recipe
 from heedlm.errors import HeedError
 from heedlm.model.fresh import new_model
-from heedlm.model.load import pick_device
-from heedlm.model.save import save_base
+from heedlm.model.load import load_model, pick_device, resolve
+from heedlm.model.save import read_card, save_base
+from heedlm.pretrain_config import PretrainRecipe, ShapeConfig
 from heedlm.runs import Run, environment, settle, write_text
 from heedlm.tokens.documents import encode_documents
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.tokenizer import load_tokenizer, train_tokenizer
+from heedlm.train import plan
 from heedlm.train.earlier import begun, check_same_recipe, finished, how_anew
 from heedlm.train.forward import choose_packing
+from heedlm.train.parallel import memory_left
+from heedlm.train.sft import Trainee
 from heedlm.train.stage import Observer, Outcome, Plan, pick_precision, run_fit
 
 if TYPE_CHECKING:
@@ -51,7 +55,8 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     tokenizer = _tokenizer(recipe, run, documents_of, observer)
     device = pick_device(recipe.train.device)
     precision, why = pick_precision(recipe.train.precision, device)
-    model = new_model(recipe.shape, tokenizer, recipe.seed).to(device)
+    model = _first_weights(recipe, tokenizer).to(device)
+    context = model.config.max_position_embeddings
     packing = choose_packing(model)
     num_parameters = sum(p.numel() for p in model.parameters())
     observer.say(f"{num_parameters / 1e6:.2f}M parameters; {why}; {packing.reason}")
@@ -59,17 +64,26 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     def loader_of(epoch: int) -> Loader:
         if epoch not in cache:
             cache.clear()
-            encoded = encode_documents(tokenizer, documents_of(f"epoch-{epoch}"), recipe.shape.context)
-            cache[epoch] = Loader(encoded, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
+            encoded = encode_documents(tokenizer, documents_of(f"epoch-{epoch}"), context)
+            cache[epoch] = replace(first, sequences=encoded)
         return cache[epoch]
 
     cache: dict[int, Loader] = {}
-    held_out = encode_documents(tokenizer, documents_of("val"), recipe.shape.context)
-    validation = Loader(held_out, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
-    plan = Plan(loader_of, recipe.train.max_steps, recipe.train.lr, packing, precision)
-    outcome = run_fit(run, model, plan, recipe.train, observer, validation=validation)
+    noted = run.info().get("memory") if begun(run) else None
+    encoded = [] if noted else encode_documents(tokenizer, documents_of("epoch-0"), recipe.shape.context)
+    first = Loader(encoded, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
+    trainee = Trainee(model, device, packing, num_parameters)
+    settled = plan.settle(recipe.train, "full", trainee, first, precision, memory_left(device), noted, observer)
+    run.note(memory=settled.facts)
+    first = settled.loader
+    if not noted:
+        cache[0] = first
+    held_out = encode_documents(tokenizer, documents_of("val"), context)
+    validation = replace(first, sequences=held_out)
+    steps = Plan(loader_of, recipe.train.max_steps, recipe.train.lr, packing, precision)
+    outcome = run_fit(run, model, steps, recipe.train, observer, validation=validation)
     calm_unseen_tokens(model, tokenizer)
-    facts = {
+    facts: dict[str, Any] = {
         "corpus": recipe.corpus.source,
         "seed": recipe.seed,
         "steps": outcome.position.step,
@@ -78,6 +92,8 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
         "hours": round(outcome.seconds / 3600, 2),
         "device": str(device),
     }
+    if recipe.start:  # its card, whole: what a model has read is all that it has read
+        facts |= {"mix": recipe.corpus.mix, "begun_from": read_card(resolve(recipe.start))}
     save_base(model, tokenizer, run.model, facts)
     run.note(pretrain_result={**facts, "parameters": num_parameters, "outcome": asdict(outcome)})
     shutil.rmtree(run.checkpoints, ignore_errors=True)  # the verified result stands; nothing is left to resume
@@ -94,6 +110,15 @@ def _report_again(run: Run, observer: Observer) -> PretrainReport:
         raise HeedError("This run was finished by another version of heed.", str(run.root), how_anew(run)) from None
     observer.alarm(f"{run.root} is finished, nothing was trained: the model is {run.model}; {how_anew(run)}.")
     return PretrainReport(run.model, outcome, parameters)
+
+
+def _first_weights(recipe: PretrainRecipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    if recipe.start is None:
+        return new_model(recipe.shape, tokenizer, recipe.seed)
+    if recipe.shape != ShapeConfig():
+        what = f"{recipe.start} has a shape, and the recipe gives another."
+        raise HeedError(what, "shape", "leave shape out, or leave start out to begin with nothing")
+    return load_model(recipe.start)
 
 
 @torch.no_grad()
@@ -115,6 +140,8 @@ def _tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer that a run was begun with, or a new one."""
     folder = run.root / "tokenizer"
+    if recipe.start:
+        return load_tokenizer(resolve(recipe.start))
     if not begun(run):
         observer.say(f"training a tokenizer of {recipe.shape.vocab_size:,} tokens")
         shutil.rmtree(folder, ignore_errors=True)

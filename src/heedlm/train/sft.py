@@ -8,32 +8,26 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
 from heedlm.config import Recipe, dump_recipe
 from heedlm.errors import HeedError
 from heedlm.messages import Encoded
-from heedlm.model.load import configured_parameters, pick_device, resolve, stored_dtype
-from heedlm.model.method import Base, load_base, make_trainable, plain_model
-from heedlm.model.save import save_result
 from heedlm.runs import Run, append_jsonl, environment, write_text
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.store import Joined, open_split, read_index
-from heedlm.tokens.tokenizer import load_tokenizer
-from heedlm.train import checkpoint, parallel
-from heedlm.train.drift import Drift, witness
 from heedlm.train.earlier import begun, check_same_recipe, check_same_tokens, finished, how_anew
-from heedlm.train.forward import Packing, attention_set_to, choose_packing
+from heedlm.train.forward import Packing, attention_set_to
 from heedlm.train.loop import Position, Validation
 from heedlm.train.optim import default_lr, default_tokens_per_step
-from heedlm.train.parallel import ALONE, Ranks
+from heedlm.train.ranks import ALONE, Ranks, micro_tokens
 from heedlm.train.rowlog import RowNames
 from heedlm.train.stage import Observer, Outcome, Plan, count_steps, pick_precision, run_fit
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 SOURCES = 15  # of which the loss is logged apart; a folder may hold thousands
 
@@ -50,6 +44,42 @@ class PanelAnswer(NamedTuple):
 
 # The text side of training, handed in from above: a model in, its answers to the fixed panel of prompts out.
 Panel = Callable[["PreTrainedModel"], Sequence[PanelAnswer]]
+
+
+class Trainee(NamedTuple):
+    """A model ready to be trained. parameters: of the base, before anything was added.   packing: how batches reach it."""
+
+    model: PreTrainedModel
+    device: torch.device
+    packing: Packing
+    parameters: int
+
+
+class Workshop(Protocol):
+    """What happens to the model before the first step and after the last, handed in from above (train.workshop)."""
+
+    def load(self) -> Trainee:
+        """The base, with what trains of it."""
+        ...
+
+    def settle(self, trainee: Trainee, loader: Loader, precision: torch.dtype) -> Loader:
+        """The same steps, computed so that they fit into memory and share what they begin with in common."""
+        ...
+
+    def spread(self, model: PreTrainedModel, precision: torch.dtype) -> Ranks:
+        """One model out of those that several processes hold."""
+        ...
+
+    def keep(self, trainee: Trainee, sample: Loader, template: Mapping[str, Any], facts: Mapping[str, Any]) -> Kept:
+        """Save the plain model, read back. sample: rows on which it is compared with what was trained."""
+        ...
+
+
+class Kept(NamedTuple):
+    """words: what was saved and how near it is to what was trained.   drift: the same in numbers."""
+
+    words: str
+    drift: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +107,7 @@ class TrainReport:
 
 
 def train(
-    recipe: Recipe, run: Run, observer: Observer, panel: Panel | None = None, ranks: Ranks = ALONE
+    recipe: Recipe, run: Run, observer: Observer, workshop: Workshop, panel: Panel | None = None, ranks: Ranks = ALONE
 ) -> TrainReport:
     """Tune on the token store `run.tokens`; the result is `run.model`. The same command goes on with what it finds there.
 
@@ -90,49 +120,35 @@ def train(
     if earlier is not None:
         return earlier
     sequences, val = _splits(run)
-    device = parallel.own_device(pick_device(recipe.train.device))
-    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
-    engine = _engine(recipe, ranks, device, observer)
-    # A model to be cut need not fit onto the device.
-    base = load_base(recipe.model, tokenizer, torch.device("cpu") if engine == "fsdp" else device, observer.say)
+    trainee = workshop.load()
     ranks.on_first(lambda: _begin(run, text, index["key"], observer))
-    torch.manual_seed(recipe.seed)  # adapter initialisation and dropout take no generator; this is the stage's edge
-    parameters = base.model.num_parameters()
-    packing = choose_packing(base.model)
-    if recipe.model.method != "full" and recipe.model.lora.dropout:
-        packing = packing._replace(shares=False)  # branches of a prefix would share its draw
-    model = make_trainable(base, recipe.model, observer.say)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    plan, per_step = _plan(recipe, sequences, parameters, trainable, packing, device, observer, ranks)
-    micro_tokens = plan.loader_of(0).micro_tokens
-    validation = Loader(val, per_step, micro_tokens, recipe.seed) if val else None
-    ranks = parallel.spread(model, ranks, engine, device, plan.precision)
+    plan, loader = _plan(recipe, sequences, trainee, workshop, observer, ranks)
+    validation = replace(loader, sequences=val) if val else None
+    spread = workshop.spread(trainee.model, plan.precision)
     outcome = run_fit(
         run,
-        model,
+        trainee.model,
         plan,
         recipe.train,
         observer,
         validation=validation,
-        on_evaluate=_when_evaluated(run, model, observer, panel, ranks),
+        on_evaluate=_when_evaluated(run, trainee.model, observer, panel, spread),
         row_names=_row_names(run),
-        ranks=ranks,
+        ranks=spread,
     )
-    report = _report(run, index, outcome, plan, trainable, parameters)
-    weights = checkpoint.trainable(model) if engine == "fsdp" else None
-
-    def end() -> TrainReport:
-        last, of, place = model, base, device
-        if weights is not None:  # in one piece again, where there is room for it
-            last, of = _in_one_piece(recipe, tokenizer, weights)
-            place = torch.device("cpu")
-        compare = witness(last, packing, validation or plan.loader_of(0))
-        last = plain_model(last, of, recipe.model, run.adapter)
-        drift = _save(run, recipe, last, tokenizer, index["template"], report, lambda again: compare(again.to(place)))
-        observer.say(f"{'saved' if recipe.model.method == 'full' else 'merged'}, read back from disk: {drift}")
-        return _finish(run, replace(report, drift=asdict(drift)))
-
-    return ranks.on_first(end)
+    report = _report(run, index, outcome, plan, trainee)
+    facts = {
+        "base": recipe.model.path,
+        "method": recipe.model.method,
+        "template_kwargs": recipe.templates.kwargs,
+        "rows": report.rows,
+        "steps": report.steps,
+        "validation_loss": report.best_loss,
+        "seed": recipe.seed,
+    }
+    kept = workshop.keep(trainee, validation or loader, index["template"], facts)
+    observer.say(kept.words)
+    return ranks.on_first(lambda: _finish(run, replace(report, drift=kept.drift)))
 
 
 def _earlier(run: Run, text: str, key: str, observer: Observer) -> TrainReport | None:
@@ -142,36 +158,10 @@ def _earlier(run: Run, text: str, key: str, observer: Observer) -> TrainReport |
     return _report_again(run, observer) if finished(run) else None
 
 
-def _engine(recipe: Recipe, ranks: Ranks, device: torch.device, observer: Observer) -> parallel.Engine:
-    """How several processes share the model, said aloud."""
-    path, trust = recipe.model.path, recipe.model.trust_remote_code
-    choice = parallel.choose_engine(
-        recipe.train.parallel,
-        ranks,
-        method=recipe.model.method,
-        parameters=lambda: configured_parameters(path, trust_remote_code=trust),
-        products=pick_precision(recipe.train.precision, device)[0],
-        memory=parallel.memory_left(device),
-    )
-    if ranks.size > 1:
-        observer.say(choice.reason)
-    return choice.engine
-
-
 def _begin(run: Run, text: str, key: str, observer: Observer) -> None:
     _clear(run, observer)
     write_text(run.recipe, text)
     run.note(train=environment(), tokens=key, train_result=None)
-
-
-def _in_one_piece(
-    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, weights: Mapping[str, torch.Tensor]
-) -> tuple[PreTrainedModel, Base]:
-    """A trained model that was cut among processes, loaded again beside it, with the weights that were collected."""
-    base = load_base(recipe.model, tokenizer, torch.device("cpu"), lambda line: None)
-    model = make_trainable(base, recipe.model, lambda line: None)
-    checkpoint.put(model, weights)
-    return model, base
 
 
 def _finish(run: Run, report: TrainReport) -> TrainReport:
@@ -233,45 +223,6 @@ def _report_again(run: Run, observer: Observer) -> TrainReport:
     return report
 
 
-def _save(
-    run: Run,
-    recipe: Recipe,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    template: Mapping[str, Any],
-    report: TrainReport,
-    compare: Callable[[PreTrainedModel], Drift],
-) -> Drift:
-    """The result folder; what is in it by now is compared with what was trained, and the answer stands in its card."""
-    found: list[Drift] = []
-
-    def measured(again: PreTrainedModel) -> dict[str, Any]:
-        found.append(compare(again))
-        return {"against_the_trained_weights": str(found[0]), "drift": asdict(found[0])}
-
-    facts = {
-        "base": recipe.model.path,
-        "method": recipe.model.method,
-        "template": {key: template[key] for key in ("name", "grade", "fingerprint")},
-        "template_kwargs": recipe.templates.kwargs,
-        "rows": report.rows,
-        "steps": report.steps,
-        "validation_loss": report.best_loss,
-        "seed": recipe.seed,
-    }
-    save_result(
-        model,
-        tokenizer,
-        run.model,
-        dtype=stored_dtype(recipe.model.path, trust_remote_code=recipe.model.trust_remote_code),
-        chat_template=template["source"],
-        stop_ids=tuple(template["stop_ids"]),
-        facts=facts,
-        measure=measured,
-    )
-    return found[0]
-
-
 def _clear(run: Run, observer: Observer) -> None:
     """A run that begins anew loses what an earlier model of the same folder left, so that nothing stale stands beside it."""
     if begun(run):
@@ -298,35 +249,40 @@ def _splits(run: Run) -> tuple[Sequence[Encoded], Sequence[Encoded] | None]:
 def _plan(
     recipe: Recipe,
     sequences: Sequence[Encoded],
-    parameters: int,
-    trainable: int,
-    packing: Packing,
-    device: torch.device,
+    trainee: Trainee,
+    workshop: Workshop,
     observer: Observer,
     ranks: Ranks,
-) -> tuple[Plan, int]:
-    """The plan, and the tokens of a step that it settled on."""
-    precision, why = pick_precision(recipe.train.precision, device)
+) -> tuple[Plan, Loader]:
+    """The plan, and the loader of its steps."""
+    precision, why = pick_precision(recipe.train.precision, trainee.device)
     per_step, size = recipe.train.tokens_per_step, "as asked"
     if per_step is None:
         tokens = sum(Loader(sequences, 1, 1, 0).lengths())
         chosen = default_tokens_per_step(tokens, recipe.train.epochs)
         per_step, size = int(chosen.value), chosen.reason
-    micro_tokens = parallel.micro_tokens(ranks, per_step, recipe.train.micro_tokens)
-    loader = Loader(sequences, per_step, micro_tokens, recipe.seed)
+    trainable = _trainable(trainee.model)
+    share = f"{trainee.parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable"
+    observer.say(
+        f"{share} ({recipe.model.method}, {trainable / trainee.parameters:.1%}); {why}; {trainee.packing.reason}"
+    )
+    rows = micro_tokens(ranks, per_step, recipe.train.micro_tokens)
+    loader = workshop.settle(trainee, Loader(sequences, per_step, rows, recipe.seed), precision)
     num_steps = count_steps(lambda epoch: loader, recipe.train.epochs, recipe.train.max_steps)
     lr, reason = (
-        default_lr(recipe.model.method, parameters) if recipe.train.lr is None else (recipe.train.lr, "as asked")
+        default_lr(recipe.model.method, trainee.parameters)
+        if recipe.train.lr is None
+        else (recipe.train.lr, "as asked")
     )
-    share = f"{parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable ({recipe.model.method}, {trainable / parameters:.1%})"
-    observer.say(f"{share}; {why}; {packing.reason}")
     observer.say(f"{num_steps:,} steps of about {per_step:,} tokens ({size}); learning rate {lr:.1e} ({reason})")
-    return Plan(lambda epoch: loader, num_steps, lr, packing, precision), per_step
+    return Plan(lambda epoch: loader, num_steps, lr, trainee.packing, precision), loader
 
 
-def _report(
-    run: Run, index: dict[str, Any], outcome: Outcome, plan: Plan, trainable: int, parameters: int
-) -> TrainReport:
+def _trainable(model: PreTrainedModel) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _report(run: Run, index: dict[str, Any], outcome: Outcome, plan: Plan, trainee: Trainee) -> TrainReport:
     counts = index["counts"]["train"]
     return TrainReport(
         model=run.model,
@@ -344,6 +300,6 @@ def _report(
         tokens_per_second=outcome.tokens_per_second,
         packing=plan.packing.reason,
         template=index["template"]["name"],
-        trainable_parameters=trainable,
-        parameters=parameters,
+        trainable_parameters=_trainable(trainee.model),
+        parameters=trainee.parameters,
     )

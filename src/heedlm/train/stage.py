@@ -25,7 +25,7 @@ from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.train.loop import NotFinite, Position, Regime, StepReport, Validation, fit, validate
 from heedlm.train.loss import token_nll
 from heedlm.train.optim import adamw, lr_schedule
-from heedlm.train.parallel import ALONE, Ranks
+from heedlm.train.ranks import ALONE, Ranks
 from heedlm.train.rowlog import RowLosses
 from heedlm.train.spike import Spike
 
@@ -222,7 +222,7 @@ class _Fitting:
         done = position.step >= self.plan.num_steps
         if done or _due(self.config.eval_every, position, report):
             self._evaluate(position)
-        stopping = any(self.ranks.gather(stop.asked))
+        stopping = self.ranks.sum(stop.asked)[0] > 0
         if done or stopping or _due(self.config.checkpoint_every, position, report):
             self._save(position)
         if stopping and not done:

@@ -1,0 +1,277 @@
+"""What preparing data costs, and how much of what was planted it finds.
+
+    .venv/bin/python benchmarks/data.py              100,000 rows and 1,000,000 rows
+    .venv/bin/python benchmarks/data.py --quick      a smoke run of 2,000 rows
+
+Each measurement is a process of its own, so that its peak memory is its own. kept_error compares with an exact answer
+that is computed here from the texts, without the search that heed uses, on the first rows of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import common
+from common import BENCH, Failed, say
+from data_rows import Made, write
+from rows import TEMPLATE, tokenizer_folder
+
+from heedlm.data.words import facts, words
+
+SIMILARITY = 0.8
+EXACT_ROWS = 8000  # of which the exact answer is computed
+
+
+def worker(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Prepare a file, and tokenise it where asked to, as `heed train` would; seconds and peak memory of each."""
+    from heedlm import api
+
+    began, cpu = time.perf_counter(), time.process_time()
+    settings = {
+        "data.decontaminate": [spec["items"]],
+        "data.near_duplicates": spec["near_duplicates"],
+        "data.val": 0.02,
+        "data.test": 0.02,
+    }
+    report = api.prepare(run=spec["run"], data=spec["rows"], settings=settings)
+    done = {
+        "prepare_seconds": time.perf_counter() - began,
+        "prepare_cpu": time.process_time() - cpu,
+        "prepare_peak": _peak(),
+        "kept": report.kept,
+        "dropped": dict(report.dropped),
+        "proof": report.proof._asdict(),
+    }
+    if spec["tokenise"]:
+        done |= _tokenise(Path(spec["run"]))
+    return {**done, "seconds": time.perf_counter() - began, "peak": _peak()}
+
+
+def _tokenise(run: Path) -> dict[str, Any]:
+    """The token store of the splits, and `encode_batch` alone on the same rendered text."""
+    from heedlm.data.store import read_split
+    from heedlm.templates.chat import load_template, plain, segments
+    from heedlm.tokens.tokenise import Limits, tokenise
+    from heedlm.tokens.tokenizer import load_tokenizer
+
+    splits = {name: list(read_split(run / "data" / f"{name}.jsonl")) for name in ("train", "val")}
+    tokenizer = load_tokenizer(tokenizer_folder())
+    template = load_template(TEMPLATE, tokenizer)
+    began = time.perf_counter()
+    tokenise(run / "tokens", template, tokenizer, splits, [], Limits(2048, "drop", True, 0.0, 0), lambda line: None)
+    taken = time.perf_counter() - began
+    texts = [
+        plain("".join(part.text for part in parts))
+        for example in splits["train"][:5000]
+        for parts in segments(template, tokenizer, example)
+    ]
+    backend = tokenizer.backend_tokenizer
+    began = time.perf_counter()
+    backend.encode_batch(texts, add_special_tokens=False)
+    alone = (time.perf_counter() - began) * sum(map(len, splits.values())) / len(texts)
+    return {"tokenise_seconds": taken, "encode_batch_seconds": alone}
+
+
+def _peak() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def run(made: Made, name: str, *, tokenise: bool, near_duplicates: str = "drop") -> tuple[Path, dict[str, Any]]:
+    """One worker in a process of its own."""
+    folder = BENCH / "work" / "data" / name
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    folder.mkdir(parents=True)
+    spec = {"rows": str(made.rows), "items": str(made.items), "run": str(folder / "run"), "tokenise": tokenise}
+    command = [sys.executable, __file__, "--worker", json.dumps({**spec, "near_duplicates": near_duplicates})]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"{name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    say(
+        f"{name}: {report['seconds']:.1f} s ({report['prepare_cpu']:.1f} s CPU to prepare), peak {report['peak'] / 1e6:,.0f} MB"
+    )
+    return folder / "run" / "data", report
+
+
+def found(made: Made, data: Path) -> dict[str, Any]:
+    """How much of what was planted was found, and what was dropped that should not have been."""
+    rows = [json.loads(line) for line in made.rows.read_text("utf8").splitlines()]
+    place = {f"{made.rows}:{number + 1}": row for number, row in enumerate(rows)}
+    reasons: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
+    for line in (data / "dropped.jsonl").read_text("utf8").splitlines():
+        entry = json.loads(line)
+        reasons[entry["where"]] = entry["reason"]
+        if entry["reason"] == "near-duplicate":
+            pairs.append((entry["where"], entry["what"].rpartition(" as ")[2]))
+    based = {row["label"]["number"]: where for where, row in place.items() if row["label"]["kind"] == "base"}
+    tally: Counter[str] = Counter()
+    for where, row in place.items():
+        kind, of = row["label"]["kind"], row["label"].get("of")
+        reason = reasons.get(where, "")
+        if kind in ("near", "copy"):
+            tally[f"{kind} planted"] += 1
+            tally[f"{kind} found"] += "duplicate" in reason or "duplicate" in reasons.get(based[of], "")
+        elif kind in ("exact", "edit"):
+            tally[f"{kind} planted"] += 1
+            tally[f"{kind} found"] += reason == "contaminated"
+        elif kind == "base":
+            tally["false alarms"] += reason == "contaminated"
+    kinds = {where: row["label"]["kind"] for where, row in place.items()}
+    facts_lost = sum(kinds[one] != kinds[other] and "fact" in (kinds[one], kinds[other]) for one, other in pairs)
+    wrong = sum(not alike(place[one], place[other]) for one, other in pairs)
+    return {
+        "planted_found": round(tally["near found"] / tally["near planted"], 4),
+        "copies_found": round(tally["copy found"] / tally["copy planted"], 4),
+        "wrong_pairs": wrong + facts_lost,
+        "pairs": len(pairs),
+        "contamination_exact": round(tally["exact found"] / tally["exact planted"], 4),
+        "contamination_edit": round(tally["edit found"] / tally["edit planted"], 4),
+        "contamination_false_alarms": tally["false alarms"],
+    }
+
+
+def _parts(row: Mapping[str, str]) -> tuple[list[str], list[str], frozenset[str], frozenset[str]]:
+    question = "\n\n".join(part for part in (row["instruction"], row["input"]) if part)
+    asked, answered = words(question), words(row["output"])
+    return asked, answered, facts(question, asked), facts(row["output"], answered)
+
+
+def _triples(found: Sequence[str]) -> list[tuple[str, ...]]:
+    padded = [*found, "", ""]
+    return [tuple(padded[place : place + 3]) for place in range(len(found))]
+
+
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two rows are near-duplicates, from the definition alone."""
+    asked, answered, *told = _parts(one)
+    there, said, *known = _parts(other)
+    if told != known:
+        return False
+    if min(len(answered), len(said)) < 15:
+        return asked == there and " ".join(one["output"].split()) == " ".join(other["output"].split())
+    q, r, a, b = _triples(asked), _triples(there), set(_triples(answered)), set(_triples(said))
+    common_q, common_a = len(set(q) & set(r)), len(a & b)
+    whole = len(set(q) | set(r)) + len(a | b)
+    if common_a < SIMILARITY * len(a | b) or common_q + common_a < SIMILARITY * whole:
+        return False
+    return max(_run(q, set(r)), _run(r, set(q))) <= 5
+
+
+def _run(grams: Sequence[tuple[str, ...]], there: set[tuple[str, ...]]) -> int:
+    longest = now = 0
+    for gram in grams:
+        now = 0 if gram in there else now + 1
+        longest = max(longest, now)
+    return longest
+
+
+def exact_kept(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Rows that stay when every row is compared with every kept one before it that shares half of its sequences."""
+    kept = 0
+    having: dict[tuple[str, ...], list[int]] = {}
+    for number, row in enumerate(rows):
+        asked, answered, *_ = _parts(row)
+        grams = {("asked", *gram) for gram in _triples(asked)} | {("answered", *gram) for gram in _triples(answered)}
+        shared = Counter(other for gram in grams for other in having.get(gram, ()))
+        if any(count >= len(grams) / 2 and alike(row, rows[other]) for other, count in shared.items()):
+            continue
+        kept += 1
+        for gram in grams:
+            having.setdefault(gram, []).append(number)
+    return kept
+
+
+def kept_error(made: Made, folder: Path, seed: int) -> tuple[float, Made]:
+    """Distance of the rows that heed keeps from the exact answer, as a share of it, on the first rows of the file."""
+    with made.rows.open("rb") as file:
+        lines = [line for line, _ in zip(file, range(EXACT_ROWS), strict=False)]
+    part = folder / "first.jsonl"
+    part.write_bytes(b"".join(lines))
+    nothing = folder / "nothing.jsonl"
+    nothing.write_text(json.dumps({"question": "An item that stands in no row whatsoever, not even in part?"}) + "\n")
+    first = made._replace(rows=part, items=nothing)
+    _, report = run(first, "exact", tokenise=False)
+    seen: set[tuple[str, ...]] = set()
+    distinct = []
+    for row in map(json.loads, lines):
+        key = tuple(" ".join(row[name].split()) for name in ("instruction", "input", "output"))
+        if key not in seen:
+            seen.add(key)
+            distinct.append(row)
+    exact = exact_kept(distinct)
+    kept = len(distinct) - report["dropped"].get("near-duplicate", 0)
+    say(f"exact answer keeps {exact:,} of {len(distinct):,} distinct rows, heed {kept:,}")
+    return round(abs(kept - exact) / exact, 6), first
+
+
+def cross_split(first: Made) -> int:
+    """Groups, prompts and near-duplicates on two sides, where near-duplicates are kept and grouped."""
+    data, report = run(first, "grouped", tokenise=False, near_duplicates="flag")
+    proof = report["proof"]
+    sides: dict[int, set[str]] = {}
+    for side in ("train", "val", "test"):
+        for line in (data / f"{side}.jsonl").read_text("utf8").splitlines():
+            label = json.loads(line)["meta"]["label"]
+            if label["kind"] in ("base", "near", "copy"):
+                sides.setdefault(label["number" if label["kind"] == "base" else "of"], set()).add(side)
+    apart = sum(len(found) > 1 for found in sides.values())
+    say(f"planted near-duplicates and what they were made of, on two sides: {apart}")
+    return int(
+        proof["groups_on_two_sides"] + proof["prompts_on_two_sides"] + proof["near_duplicates_on_two_sides"] + apart
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="2,000 rows: the figures mean nothing")
+    parser.add_argument("--rows", type=int, default=100_000, help="fewer are a smoke run too")
+    parser.add_argument("--most", type=int, default=1_000_000, help="rows of the second file; 0 leaves it out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(worker(json.loads(options.worker))))
+        return
+    began = time.perf_counter()
+    count, most = (2000, 0) if options.quick else (options.rows, options.most)
+    folder = BENCH / "work" / "data"
+    made = write(folder / str(count), count, options.seed)
+    say(f"{count:,} rows from {made.source}, {made.distinct:.1%} distinct, {made.counts}")
+    if made.distinct < 0.9:
+        raise Failed(f"only {made.distinct:.1%} of the rows are distinct")
+    tokenizer_folder()
+    data, report = run(made, "whole", tokenise=True)
+    result: dict[str, Any] = {
+        f"seconds_{count // 1000}k": round(report["seconds"], 1),
+        f"peak_bytes_{count // 1000}k": report["peak"],
+    }
+    result |= {name: round(report[name], 2) for name in ("prepare_seconds", "prepare_cpu", "tokenise_seconds")}
+    result["tokenise_share_with_proof"] = round(report["encode_batch_seconds"] / report["tokenise_seconds"], 3)
+    result |= found(made, data)
+    result["kept_error"], first = kept_error(made, folder, options.seed)
+    result["cross_split_groups"] = cross_split(first)
+    if most:
+        large = write(folder / str(most), most, options.seed)
+        _, report = run(large, "most", tokenise=False)
+        result |= {"peak_bytes_1m": report["peak"], "seconds_1m": round(report["seconds"], 1)}
+    result |= {"rows": made.counts, "distinct": made.distinct, "rows_sha": made.sha, "source": made.source, "runs": 1}
+    print(common.table(("figure", "value"), [(name, value) for name, value in result.items() if name != "rows"]))
+    common.finish("data", result, began=began, threads=common.os.cpu_count() or 1, smoke=count < 100_000)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as error:
+        say(str(error))
+        raise SystemExit(1) from None
