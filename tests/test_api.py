@@ -25,7 +25,7 @@ ROWS = [{"prompt": f"Add {a} and {b}.", "completion": f"{a + b}"} for a in range
 ONE_STEP = {"train.max_steps": 1, "train.panel": 0, "train.precision": "fp32"}
 ARGUMENTS = {
     "prepare": {"run", "recipe", "options"},
-    "train": {"run", "recipe", "observer", "options"},
+    "train": {"run", "recipe", "observer", "push", "public", "options"},
     "evaluate": {"run", "against", "settings", "on_progress"},
     "show": {"data", "model", "limit", "plain", "settings"},
     "pretrain": {"recipe", "run", "observer"},

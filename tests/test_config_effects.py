@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel
 from safetensors.torch import load_file
 
-from heedlm import api
+from heedlm import api, corpora
 from heedlm.config import Recipe
 from heedlm.data.clean.rules import RULES
 from heedlm.errors import HeedError
@@ -380,8 +380,8 @@ def test_every_field_of_pretraining_is_covered_here_or_above() -> None:
 
 def pretrained(folder: Path, run: Path, settings: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(api, "TOKENIZER_DOCUMENTS", 60)
-    monkeypatch.setattr(api, "VALIDATION_DOCUMENTS", 4)
+    monkeypatch.setattr(corpora, "TOKENIZER_DOCUMENTS", 60)
+    monkeypatch.setattr(corpora, "VALIDATION_DOCUMENTS", 4)
     small = [one for one in SMALL if not (settings and settings[0].startswith("start=") and one.startswith("shape."))]
     recipe = load_recipe(PretrainRecipe, None, [*small, *settings])
     report = api.pretrain(recipe=recipe, run=run)

@@ -33,6 +33,7 @@ FLOORS = [
     {"eval"},
     {"instructions"},
     {"serve", "atlas"},
+    {"corpora", "wiring"},
     {"api", "usage", "screen", "interrupts"},
     {"cli"},
     {"__main__", "__init__"},

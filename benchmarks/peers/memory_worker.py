@@ -1,7 +1,7 @@
 """A few steps on a random model, beside what the plan says that they need; run with the python that has heed.
 
-Specification: model (folder), lora, recompute, precision, rows (shortest and longest, in tokens), learned (share), micro_tokens,
-tokens_per_step, steps, seed, device.
+Specification: model (folder), vocabulary, lora, recompute, at_once, precision, rows (shortest and longest, in tokens),
+learned (share), micro_tokens, tokens_per_step, steps, seed, device.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from heedlm.messages import Encoded
 from heedlm.model import attention
 from heedlm.model.adapters import add_adapter
 from heedlm.model.load import load_model
-from heedlm.model.recompute import set_recompute
 from heedlm.tokens.loader import Loader
 from heedlm.train.forward import attention_set_to, choose_packing, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, fit
-from heedlm.train.memory import load_of, need, profile
+from heedlm.train.memory import profile
 from heedlm.train.optim import adamw
+from heedlm.train.plan import Way, apply, largest, largest_need
 
 
-def documents(spec: dict[str, Any], vocabulary: int) -> list[Encoded]:
+def documents(spec: dict[str, Any]) -> list[Encoded]:
     """Random rows for all steps."""
     draw = random.Random(spec["seed"])
     made: list[Encoded] = []
     while sum(len(one.ids) for one in made) < spec["tokens_per_step"] * spec["steps"]:
         length = draw.randint(*spec["rows"])
         learned = max(1, round(spec["learned"] * length))
-        ids = tuple(draw.randrange(vocabulary) for _ in range(length))
+        ids = tuple(draw.randrange(spec["vocabulary"]) for _ in range(length))
         made.append(Encoded(ids, (*(0.0,) * (length - learned), *(1.0,) * learned)))
     return made
 
@@ -45,7 +45,7 @@ def main() -> None:
     if spec["device"] == "cpu":
         torch.set_num_threads(spec["threads"])
     precision = torch.bfloat16 if spec["precision"] == "bf16" else torch.float32
-    rows = documents(spec, spec["vocabulary"])
+    rows = documents(spec)
     loader = Loader(rows, spec["tokens_per_step"], spec["micro_tokens"], spec["seed"])
     meter = Meter(spec["device"])
     meter.before_model()
@@ -54,13 +54,10 @@ def main() -> None:
     if spec["lora"]:
         model = add_adapter(model, LoraConfig())
     found = profile(model, packing, precision)
-    loads, most = [], 1
-    for step in loader.batches(0):
-        loads += [load_of(model, micro, packing, precision) for micro in step.micro_batches]
-        most = max(most, len(step.micro_batches))
-    needs = [need(found, load, spec["recompute"], most) for load in loads]
-    set_recompute(model, spec["recompute"])
-    predicted = max(needs, key=lambda one: one.peak)
+    sizes = largest(model, loader, packing, precision)
+    way = Way(spec["recompute"], spec["micro_tokens"], spec["at_once"])
+    predicted = largest_need(found, sizes, way)
+    apply(way, model)
     forward = target_logits(model, packing)
     optimizer = adamw(model, 0.0)
 
@@ -86,7 +83,7 @@ def main() -> None:
             "versions": versions("heedlm", "torch", "transformers"),
             "packing": packing.reason,
             "profile": {key: list(v) if isinstance(v, tuple) else v for key, v in found._asdict().items()},
-            "loads": [list(load) for load in loads],
+            "sizes": [list(load) for load in sizes.loads],
             "predicted": predicted._asdict(),
             "measured": measured,
             "error": predicted.peak / measured - 1,

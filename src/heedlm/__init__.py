@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING, Any
 import heedlm.train as _room
 
 if TYPE_CHECKING:
-    from heedlm.api import demo, evaluate, prepare, pretrain, rows, show
+    from heedlm.api import check, check_numerics, demo, evaluate, prepare, pretrain, rows, show
     from heedlm.api import train as train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "demo", "evaluate", "prepare", "pretrain", "rows", "show", "train"]
+__all__ = [
+    "__version__",
+    "check",
+    "check_numerics",
+    "demo",
+    "evaluate",
+    "prepare",
+    "pretrain",
+    "rows",
+    "show",
+    "train",
+]
 
 
 class _Verb(ModuleType):

@@ -6,32 +6,32 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from heedlm.config import Recipe, dump_recipe
 from heedlm.errors import HeedError
+from heedlm.launch import launched
 from heedlm.pretrain_config import PretrainRecipe
 from heedlm.recipe_file import load_recipe
 from heedlm.runs import Run, environment
 from heedlm.train.earlier import check_same_recipe, taken
+from heedlm.wiring import examples_of, tokenise_run, wire_of
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from heedlm.data.prepare import PrepareReport
     from heedlm.eval.stage import Evaluated
     from heedlm.messages import Example
     from heedlm.templates.chat import ChatTemplate
+    from heedlm.train.check import CheckReport
+    from heedlm.train.numerics import Comparison
     from heedlm.train.pretrain import PretrainReport
     from heedlm.train.sft import Panel, PanelAnswer, TrainReport
     from heedlm.train.stage import Observer
     from heedlm.train.worst import RowsReport
 
-# Documents on which a tokenizer is trained, and on which pretraining is validated.
-TOKENIZER_DOCUMENTS = 8000
-VALIDATION_DOCUMENTS = 200
-DEFAULT_MAX_TOKENS = 2048  # per sequence, where neither recipe nor model says
 PANEL_TOKENS = 96
 
 Paths: TypeAlias = "str | Path | Sequence[str | Path]"
@@ -108,11 +108,7 @@ def train(
     gives the report of one that is finished, which stays as it is. push: a repository on the hub, ORG/NAME, to which the
     model goes at the end; a new one is private unless `public`.
     """
-    chosen = make_recipe(recipe, **options)
-    if not chosen.model.path:
-        raise HeedError(
-            "No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model"
-        )
+    chosen = _with_model(make_recipe(recipe, **options))  # refused before anything is read or written
     from heedlm.model import push as hub
     from heedlm.model.load import pick_device
     from heedlm.train import sft, sinks
@@ -135,100 +131,78 @@ def _prepared(
     chosen: Recipe, folder: Run, device: torch.device, observer: Observer, push: str | None, public: bool
 ) -> tuple[ChatTemplate, list[tuple[str, Example]]]:
     """What `train` does before it trains: refusals, rows, tokens. Returns what the panel needs."""
+    from heedlm.memory_left import device_memory_bytes
     from heedlm.model import push as hub
-    from heedlm.model.load import resolve
     from heedlm.model.method import check_method
+    from heedlm.train.plan import refuse_too_large
 
-    resolve(chosen.model.path)  # refused before anything is read or written
     check_method(chosen.model, device)
     if push:
         hub.check_push(push, public=public)
-    Run.create(folder.root)
-    check_same_recipe(folder, dump_recipe(chosen))
-    if chosen.data.sources:
-        prepare(run=folder.root, recipe=chosen)
-    elif not (folder.data / "train.jsonl").is_file():
-        raise HeedError(
-            "No data is named, and the run holds none.", str(folder.data), "--data FILE, or `heed prepare` first"
-        )
-    splits = _examples(folder)
-    wire = _tokenise(chosen, folder, splits, observer)
+    if launched().size == 1:  # several processes may cut it among them
+        refuse_too_large(chosen.model, device_memory_bytes(device))
+    splits = _rows(chosen, folder)
+    wire = tokenise_run(chosen, folder, splits, observer.say)
     asked = [(name, one) for name, examples in splits.items() for one in examples[: chosen.train.panel]]
     return wire.template, asked
 
 
-def _examples(run: Run) -> dict[str, list[Example]]:
-    from heedlm.data.store import read_split
-
-    paths = {name: run.data / f"{name}.jsonl" for name in ("train", "val", "test")}
-    return {name: list(read_split(path)) for name, path in paths.items() if path.is_file()}
-
-
-def _tokenise(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], observer: Observer) -> _Wire:
-    """Render, encode and prove the training and validation rows into the run's token store."""
-    from heedlm.model.load import configured_context, resolve
-    from heedlm.tokens.documents import read_documents
-    from heedlm.tokens.tokenise import Limits, tokenise
-
-    wire = _wire(recipe, splits.get("train", []))
-    for line in wire.notes:
-        observer.say(line)
-    context = configured_context(resolve(recipe.model.path), trust_remote_code=recipe.model.trust_remote_code)
-    limit = recipe.tokens.max_tokens or context or DEFAULT_MAX_TOKENS
-    if context is not None and limit > context:
-        what = f"tokens.max_tokens is {limit:,}, the model sees {context:,} tokens."
-        raise HeedError(what, "tokens.max_tokens", f"--set tokens.max_tokens={context}")
-    tokenise(
-        run.tokens,
-        wire.template,
-        wire.tokenizer,
-        {name: rows for name, rows in splits.items() if name != "test"},
-        [text for path in recipe.data.replay for text in read_documents(path)],
-        Limits(limit, recipe.tokens.overflow, recipe.templates.learn_reasoning, recipe.data.replay_share, recipe.seed),
-        observer.say,
-        frozen=taken(run),
-    )
-    return wire
+def _rows(recipe: Recipe, run: Run) -> dict[str, list[Example]]:
+    """The examples of a run's splits, made of the recipe's sources where it names some."""
+    Run.create(run.root)
+    check_same_recipe(run, dump_recipe(recipe))
+    if recipe.data.sources:
+        prepare(run=run.root, recipe=recipe)
+    elif not (run.data / "train.jsonl").is_file():
+        raise HeedError(
+            "No data is named, and the run holds none.", str(run.data), "--data FILE, or `heed prepare` first"
+        )
+    return examples_of(run)
 
 
-class _Wire(NamedTuple):
-    """A model's tokenizer and the chat template that holds for it, with what must be said about them."""
+def check(
+    *,
+    run: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> CheckReport:
+    """What `train` would do and need, without doing it; rows and tokens stay in `run`, where one is named, for `train`."""
+    import tempfile
 
-    tokenizer: PreTrainedTokenizerBase
-    template: ChatTemplate
-    notes: list[str]
+    from heedlm.train import check as room
+
+    chosen = _with_model(make_recipe(recipe, **options))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Run(Path(run or folder))
+        splits = _rows(chosen, place)
+
+        def prepared() -> room.Wire:
+            return room.Wire(*tokenise_run(chosen, place, splits, lambda line: None))
+
+        return room.check(chosen, place, prepared, say)
 
 
-def _wire(recipe: Recipe, examples: Sequence[Example]) -> _Wire:
+def check_numerics(*, say: Callable[[str], None] = lambda line: None, **options: Any) -> list[Comparison]:
+    """Every way to compute a step of a model against a plainer one (train.numerics)."""
+    from heedlm.model.load import pick_device
+    from heedlm.train.numerics import compare_all
+
+    chosen = _with_model(make_recipe(**options))
+    device = pick_device(chosen.train.device)
+    return compare_all(chosen.model.path, device, say, trust=chosen.model.trust_remote_code)
+
+
+def _with_model(recipe: Recipe) -> Recipe:
+    """Raises HeedError where no model is named, or none is behind the name."""
     from heedlm.model.load import resolve
-    from heedlm.templates.chat import load_template, stop_ids, with_defaults
-    from heedlm.templates.settle import settle
-    from heedlm.templates.system import default_system
-    from heedlm.tokens.tokenizer import load_tokenizer
 
-    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
-    template = load_template(recipe.templates.chat, tokenizer)
-    if recipe.templates.kwargs:
-        template = with_defaults(template, tokenizer, recipe.templates.kwargs)
-    template = settle(template, tokenizer, examples)
-    notes = [template.note] if template.note else []
-    hidden = default_system(template, tokenizer)
-    if hidden:
-        notes.append(f"This template adds a system text of its own where a row has none: {hidden!r}")
-    if template.grade == "soft":
-        notes.append(
-            f"{template.name} marks roles with ordinary text: a user who types those marks can imitate a turn (soft format)."
+    if not recipe.model.path:
+        raise HeedError(
+            "No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model"
         )
-    stops = stop_ids(template, tokenizer)
-    stop = tokenizer.convert_ids_to_tokens(stops[0]) if stops else ""
-    untrained = recipe.model.method != "full" and stop not in recipe.model.lora.tokens
-    if untrained and tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in stops[:1]:
-        notes.append(
-            f"Answers end with {stop}, not with the base's own {tokenizer.eos_token}; adapters do not train its row. If the "
-            f"model does not stop, train that row (model.lora.tokens=[{stop!r}]), or use a template that ends with eos "
-            "(templates.chat=human_assistant), or model.method=full."
-        )
-    return _Wire(tokenizer, template, notes)
+    resolve(recipe.model.path)
+    return recipe
 
 
 def _panel(recipe: Recipe, template: ChatTemplate, chosen: Sequence[tuple[str, Example]]) -> Panel | None:
@@ -325,13 +299,14 @@ def pretrain(
     *, recipe: str | Path | PretrainRecipe, run: str | Path, observer: Observer | None = None
 ) -> PretrainReport:
     """A tokenizer and a base model from scratch, on the built-in corpus or on a file of documents."""
+    from heedlm import corpora
     from heedlm.train import pretrain as stage
     from heedlm.train import sinks
 
     chosen = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(PretrainRecipe, recipe)
     folder = Run.create(run)
     with sinks.behind(observer or silent(), chosen.train.sink, folder) as heard:
-        return stage.pretrain(chosen, folder, _documents(chosen), heard)
+        return stage.pretrain(chosen, folder, corpora.documents_of(chosen), heard)
 
 
 def rows(*, run: str | Path, worst: int = 20) -> RowsReport:
@@ -352,8 +327,8 @@ def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False,
     resolve(model)  # refused before anything is read
     with tempfile.TemporaryDirectory() as folder:
         prepare(run=folder, recipe=recipe)
-        examples = _examples(Run(Path(folder))).get("train", [])
-    wire = _wire(recipe, examples)
+        examples = examples_of(Run(Path(folder))).get("train", [])
+    wire = wire_of(recipe, examples)
     make = room.show_plain if plain else room.show
     return make(wire.template, wire.tokenizer, examples, limit, learn_reasoning=recipe.templates.learn_reasoning)
 
@@ -365,38 +340,23 @@ def silent() -> Observer:
     return Observer(lambda line: None, lambda step, of, report: None)
 
 
-def _documents(recipe: PretrainRecipe) -> Callable[[str], list[str]]:
-    """The documents of each part: fresh ones per epoch from the built-in world, or a file cut into validation and rest."""
-    sizes = {"tokenizer": TOKENIZER_DOCUMENTS, "val": VALIDATION_DOCUMENTS}
-    if recipe.corpus.source == "atlas":
-        from heedlm.atlas import corpus
-
-        mix = {str(kind): share for kind, share in recipe.corpus.mix.items()}
-        return lambda part: corpus.texts(f"{recipe.seed}/{part}", sizes.get(part, recipe.corpus.documents), mix)
-    from heedlm.tokens.documents import read_documents
-
-    texts = list(read_documents(recipe.corpus.source))
-    if len(texts) < 2:
-        raise HeedError("A corpus needs at least two documents.", recipe.corpus.source, 'one {"text": "..."} per line')
-    held = min(VALIDATION_DOCUMENTS, len(texts) // 2)
-    rest = texts[held:]
-
-    def part_of(part: str) -> list[str]:
-        if part == "val":
-            return texts[:held]
-        if part == "tokenizer":
-            return rest[: sizes["tokenizer"]]
-        size = min(recipe.corpus.documents, len(rest))  # an epoch is a window that moves on through the whole file
-        start = int(part.removeprefix("epoch-")) * size
-        return [rest[(start + i) % len(rest)] for i in range(size)]
-
-    return part_of
-
-
 def _yaml(value: Any) -> str:
     import json
 
     return json.dumps(value, default=str)
 
 
-__all__ = ["demo", "dump_recipe", "evaluate", "make_recipe", "prepare", "pretrain", "rows", "show", "silent", "train"]
+__all__ = [
+    "check",
+    "check_numerics",
+    "demo",
+    "dump_recipe",
+    "evaluate",
+    "make_recipe",
+    "prepare",
+    "pretrain",
+    "rows",
+    "show",
+    "silent",
+    "train",
+]

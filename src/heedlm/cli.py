@@ -135,6 +135,41 @@ def show(
 
 
 @app.command()
+def check(
+    recipe: RecipeFile = None,
+    model: Model = None,
+    data: Data = None,
+    run: Annotated[str | None, typer.Option("--run", help="Keep rows and tokens there, for heed train.")] = None,
+    numerics: Annotated[bool, typer.Option("--numerics", help="Compare ways to compute a step, on the model.")] = False,
+    seed: Seed = None,
+    settings: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """See on one screen what a training would be: machine, model, data, memory, time, and what is wrong.
+
+    Example: heed check --model atlas --data rows.jsonl
+    """
+    screen = Screen(as_json, quiet)
+    from heedlm import api
+    from heedlm.train import check_page
+
+    if numerics:
+        found = api.check_numerics(model=model, seed=seed, settings=settings or (), recipe=recipe, say=screen.say)
+        screen.result(
+            {"ok": (good := all(one.passed for one in found)), "comparisons": found}, check_page.numbers(found)
+        )
+    else:
+        report = api.check(
+            run=run, recipe=recipe, model=model, data=data, seed=seed, settings=settings or (), say=screen.say
+        )
+        good = report.ok
+        screen.result(check_page.as_json(report), check_page.page(report))
+    if not good:
+        raise typer.Exit(GATE)
+
+
+@app.command()
 def train(
     recipe: RecipeFile = None,
     model: Model = None,

@@ -18,7 +18,7 @@ def available_memory_bytes(root: Path = Path("/")) -> int:
     Where the system does not tell (macOS), all that is built in. root: where /proc and /sys are.
     """
     free = _field(root / "proc/meminfo", "MemAvailable:")
-    amounts = [_built_in() if free is None else free * 1024, *_left_in_groups(root)]
+    amounts = [total_memory_bytes() if free is None else free * 1024, *_left_in_groups(root)]
     return max(0, min(amounts))
 
 
@@ -32,7 +32,8 @@ def device_memory_bytes(device: torch.device) -> int:
     return available_memory_bytes()
 
 
-def _built_in() -> int:
+def total_memory_bytes() -> int:
+    """Memory that is built in."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -14,7 +14,7 @@ from heedlm.errors import HeedError, Problem
 from heedlm.keys import example, keys, like
 from heedlm.pretrain_config import PretrainRecipe
 
-SETTABLE = frozenset(("demo", "prepare", "show", "train", "eval", "pretrain"))
+SETTABLE = frozenset(("demo", "prepare", "check", "show", "train", "eval", "pretrain"))
 # The section of a recipe that each verb is about: where a name stands in several, its own comes first.
 _OWN = {"prepare": "data.", "show": "templates.", "eval": "eval."}
 # What other trainers call things; {} is the value that was given.

@@ -255,9 +255,9 @@ def test_tuning_uses_only_its_own_wordings_and_system_texts() -> None:
     for task, (file, key) in asked.items():
         options = lexicon.table(file)[key]
         assert len(options) >= 6
-        seen = {asks.wording(task, options, "train", random.Random(seed)) for seed in range(300)}
+        seen = {asks.wording(task, options, "train", random.Random(seed)) for seed in range(900)}
         assert seen == {option for i, option in enumerate(options) if split_of(f"wording:{task}/{i}") == "train"}
-        heard = {asks.wording(task, options, "test", random.Random(seed)) for seed in range(300)}
+        heard = {asks.wording(task, options, "test", random.Random(seed)) for seed in range(900)}
         assert heard == set(options)
 
 

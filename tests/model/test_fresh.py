@@ -17,7 +17,7 @@ class Tokenizer(SimpleNamespace):
 
 def share_repeated(shape: ShapeConfig, seed: int = 0) -> float:
     """Share of a second reading of 40 random tokens that is predicted exactly."""
-    model = new_model(shape, Tokenizer(eos_token_id=0, pad_token_id=1), seed)  # type: ignore[arg-type]
+    model = new_model(shape, Tokenizer(bos_token_id=0, eos_token_id=0, pad_token_id=1), seed)  # type: ignore[arg-type]
     once = torch.randint(2, 2000, (8, 40), generator=torch.Generator().manual_seed(seed))
     ids = torch.cat([once, once], dim=1)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def test_a_single_layer_cannot_and_is_left_as_the_library_makes_it() -> None:
 
 
 def test_the_seed_decides_every_weight() -> None:
-    tokenizer = Tokenizer(eos_token_id=0, pad_token_id=1)
+    tokenizer = Tokenizer(bos_token_id=0, eos_token_id=0, pad_token_id=1)
     models = [new_model(ShapeConfig(layers=2), tokenizer, seed).state_dict() for seed in (0, 0, 1)]  # type: ignore[arg-type]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     assert not torch.equal(models[0]["model.embed_tokens.weight"], models[2]["model.embed_tokens.weight"])

@@ -98,7 +98,7 @@ def test_a_prompt_is_text_and_ids_of_messages_or_of_plain_text():
     assert asked.text == "<|im_start|>user\nhi <|im_end|><|im_end|>\n<|im_start|>assistant\n"
     assert asked.ids.count(TOKENIZER.convert_tokens_to_ids("<|im_end|>")) == 1
     assert TOKENIZER.decode(asked.ids) == asked.text
-    assert encode_prompt(TOKENIZER, template, Request(text="hi")) == ("hi", tuple(ids("hi")))
+    assert encode_prompt(TOKENIZER, template, Request(text="hi")) == ("hi", tuple(TOKENIZER("hi")["input_ids"]))
     assert encode_prompt(TOKENIZER, template, Request(text="")) == ("", ())
 
 

@@ -25,12 +25,14 @@ def test_the_same_texts_give_the_same_tokenizer():
     assert one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
 
 
-def test_its_special_tokens_are_four_and_distinct_and_none_is_a_bos():
+def test_its_special_tokens_are_four_and_distinct_and_the_end_of_text_opens_a_text_too():
     tokenizer = train_tokenizer(SENTENCES, 300)
     assert list(control_tokens(tokenizer)) == ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
     assert len(set(control_tokens(tokenizer).values())) == 4
-    assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token) == ("<|endoftext|>", "<|pad|>", None)
-    assert tokenizer("a")["input_ids"] == tokenizer("a", add_special_tokens=False)["input_ids"]
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|endoftext|>", "<|pad|>")
+    assert tokenizer.bos_token == tokenizer.eos_token
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    assert tokenizer("a")["input_ids"] == [tokenizer.eos_token_id, *bare]
 
 
 def test_the_vocabulary_is_no_larger_than_asked_and_one_too_small_is_refused():
@@ -43,12 +45,12 @@ def test_the_vocabulary_is_no_larger_than_asked_and_one_too_small_is_refused():
 
 def test_figures_are_grouped_by_two_from_the_left():
     tokenizer = train_tokenizer(["12 34 56 5 1234567 12345678"] * 50, 400)
-    assert [tokenizer.decode(token) for token in tokenizer("12345")["input_ids"]] == ["12", "34", "5"]
+    assert [tokenizer.decode(token) for token in tokenizer("12345", add_special_tokens=False)["input_ids"]] == ["12", "34", "5"]
 
 
 def test_a_word_of_devanagari_is_one_word_to_the_learner():
     tokenizer = train_tokenizer(["नमस्ते दुनिया"] * 50, 400)
-    assert len(tokenizer(" दुनिया")["input_ids"]) == 1
+    assert len(tokenizer(" दुनिया", add_special_tokens=False)["input_ids"]) == 1
 
 
 def test_what_was_saved_is_loaded(tmp_path):

@@ -26,7 +26,7 @@ from heedlm.train.loss import token_nll
 from heedlm.train.parallel import choose_engine
 from heedlm.train.ranks import ALONE, Ranks, balanced
 from tests.families import build
-from tests.train.ranks import CASES, MORE, STEPS, Case, run
+from tests.train.ranks import CASES, MORE, STEPS, Case, Result, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +53,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return computed(tmp_path_factory.mktemp("two") / "results.pt")
 
 
-def compare(case: Case, ranks: list[Mapping[str, Any]]) -> None:
+def compare(case: Case, ranks: list[Mapping[str, Any]]) -> Result:
+    """One process computes the case, and is compared with what several computed."""
     one = run(case)
     first = ranks[0]
     exact = case.products == torch.float32
@@ -65,17 +66,18 @@ def compare(case: Case, ranks: list[Mapping[str, Any]]) -> None:
         assert apart <= (1e-5 if exact else 2e-2) * max(float(mine.abs().max()), 1e-6), name
     assert len(one.losses) == STEPS
     assert first["losses"] == pytest.approx(one.losses, abs=1e-4 if exact else 3e-2)
-    assert first["norms"] == pytest.approx(one.norms, rel=1e-4 if exact else 5e-2)
+    assert first["norms"] == pytest.approx(one.norms, rel=1e-4 if exact else 0.25)
     assert first["validation"][2] == one.validation[2]
     assert first["validation"][0] == pytest.approx(one.validation[0], abs=1e-5 if exact else 2e-2)
-    if exact:
-        for name, mine in one.weights.items():
-            assert torch.allclose(first["weights"][name], mine, atol=2e-5), name
+    return one
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_take_the_same_steps_as_one(name: str, two: dict[str, Any]) -> None:
-    compare(CASES[name], [ranks[name] for ranks in two["ranks"]])
+    one = compare(CASES[name], [ranks[name] for ranks in two["ranks"]])
+    # No model of these has a weight without a gradient: AdamW would make steps of the noise.
+    for weight, mine in one.weights.items():
+        assert torch.allclose(two["ranks"][0][name]["weights"][weight], mine, atol=2e-5), weight
 
 
 def test_the_same_run_twice_is_the_same_to_the_last_bit(two: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heedlm import api
+from heedlm import api, corpora
 from heedlm.errors import HeedError
 from heedlm.pretrain_config import PretrainRecipe
 from heedlm.recipe_file import load_recipe
@@ -87,18 +87,19 @@ def test_a_finished_pretraining_stays_as_it_is_and_gives_its_report_again(tmp_pa
         stage.pretrain(other, run, documents, api.silent())
 
 
-def test_what_an_attempt_left_before_its_first_step_is_not_taken_over(tmp_path: Path) -> None:
+def test_what_an_attempt_left_before_its_first_step_is_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another vocabulary, another shape: neither the tokenizer nor the first checkpoint of before may be used."""
 
-    def fail(part: str) -> list[str]:
-        if part.startswith("epoch"):
-            raise RuntimeError("killed")
-        return documents(part)
+    def killed(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("killed")
 
     run = Run.create(tmp_path / "run")
     other = load_recipe(PretrainRecipe, None, [*SETTINGS, "shape.vocab_size=280", "shape.hidden=16"])
-    with pytest.raises(RuntimeError, match="killed"):
-        stage.pretrain(other, run, fail, api.silent())
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr("heedlm.train.stage.fit", killed)
+        stage.pretrain(other, run, documents, api.silent())
     assert [path.name for path in run.checkpoints.iterdir()] == ["step-000000"]
     report = stage.pretrain(recipe(), run, documents, api.silent())
     fresh = stage.pretrain(recipe(), Run.create(tmp_path / "fresh"), documents, api.silent())
@@ -134,7 +135,7 @@ def test_every_document_of_a_file_is_met_in_turn(tmp_path: Path) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text("".join(json.dumps({"text": f"page {n}"}) + "\n" for n in range(450)))
     chosen = load_recipe(PretrainRecipe, None, ["train.max_steps=1", f"corpus.source={path}", "corpus.documents=100"])
-    part = api._documents(chosen)
+    part = corpora.documents_of(chosen)
     met = [text for epoch in range(3) for text in part(f"epoch-{epoch}")]
     assert not set(met) & set(part("val"))
     assert len(set(met)) == 250

@@ -126,7 +126,7 @@ class Items:
                     (piece, _SIZE) for piece in _SENTENCES.split(line) if len(piece) <= _LINE and piece not in pieces
                 )
             for piece, least in pieces.items():
-                found = tuple(words(piece))
+                found = tuple(words(piece)) if piece.count(" ") <= 2 * _WHOLE else ()
                 if len(found) >= least and found in self._short and found not in seen:
                     seen.add(found)
                     yield from self._short[found]

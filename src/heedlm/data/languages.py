@@ -53,6 +53,7 @@ for _name, _listed in _SMALL_WORDS.items():
         if len(_word) > 1 or _word > "z":  # single Latin letters are labels and articles at once
             _TELLS[_word] = (*_TELLS.get(_word, ()), _name)
 SMALL_WORDS = frozenset(_TELLS)
+ENGLISH = frozenset(_SMALL_WORDS["English"].split())
 
 # First code point of each block of letters, and the language that its script stands for ("" = see the words).
 _SCRIPTS = (
@@ -70,7 +71,7 @@ _SCRIPTS = (
 _STARTS = [start for start, _ in _SCRIPTS]
 LANGUAGES = tuple(dict.fromkeys([*_SMALL_WORDS, *(name for _, name in _SCRIPTS if name and name != "another script")]))
 _LOOKED_AT = 4000  # characters; a longer text shows its language before
-_WORDS = 300
+_WORDS = 200
 _KINDS = 3  # different small words that must be there: one alone, repeated, says nothing
 
 
@@ -98,16 +99,14 @@ def language(text: str, found: Sequence[str]) -> str | None:
 
 
 def _by_words(found: Sequence[str]) -> str | None:
-    looked_at = found[:_WORDS]
+    different = set(found[:_WORDS])
     votes: dict[str, int] = {}
-    kinds: dict[str, int] = {}
-    for word, count in Counter(word for word in looked_at if word in _TELLS).items():
+    for word in SMALL_WORDS & different:
         for name in _TELLS[word]:
-            votes[name] = votes.get(name, 0) + count
-            kinds[name] = kinds.get(name, 0) + 1
+            votes[name] = votes.get(name, 0) + 1
     if not votes:
         return None
-    most = max(votes, key=lambda name: votes[name])
+    most = max(votes, key=lambda name: (votes[name], name))
     second = max((count for name, count in votes.items() if name != most), default=0)
-    enough = votes[most] >= 0.15 * len(looked_at) and kinds[most] >= _KINDS
+    enough = votes[most] >= _KINDS and votes[most] >= 0.12 * len(different)
     return most if enough and votes[most] >= 1.5 * second else None

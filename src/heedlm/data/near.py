@@ -46,7 +46,7 @@ class Pair(NamedTuple):
 
 
 class Found(NamedTuple):
-    """pairs: in the order of rows.   unsure: rows that look like more others than they were compared with."""
+    """pairs: in the order of rows.   unsure: rows that look like more others than they were, or will be, compared with."""
 
     pairs: list[Pair]
     unsure: int
@@ -199,11 +199,11 @@ class _Join:
         """Let later rows find this one."""
         if row.whole:
             self._wholes.setdefault(row.whole, []).append(row.number)
-        for place, gram in enumerate(row.prefix):
-            if gram >= 0:
-                posted = self._posted.setdefault(gram, [])
-                if len(posted) < _POSTED:
-                    posted.append((row.number, place, row.size))
+        entries = [(place, self._posted.setdefault(gram, [])) for place, gram in enumerate(row.prefix) if gram >= 0]
+        for place, posted in entries:
+            if len(posted) < _POSTED:
+                posted.append((row.number, place, row.size))
+        self.unsure += any(len(posted) == _POSTED for _, posted in entries)
 
     def _sequences(self, index: int) -> _Sequences:
         found = self._cache.get(index)

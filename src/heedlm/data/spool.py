@@ -28,7 +28,7 @@ from heedlm.data.schema import shape_of, to_examples
 from heedlm.data.sources import Row, read_rows
 from heedlm.data.split import Keys, Side, keys_of
 from heedlm.data.store import from_line, to_line
-from heedlm.data.words import WordFile, told
+from heedlm.data.words import WordFile, told, words
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Example
 
@@ -136,9 +136,8 @@ class Spool:
         self._files.append(number)
         self._line_numbers.append(int(row.where.rpartition(":")[2]))
         shape = shape_of(row.value, source.mapping) or ""
-        spoken = language(example.messages[-1].content, contents[-1])
         self._shapes.append(sys.intern(shape))
-        self._lengths.extend(count_kept(self.tally, str(source.file), example, shape, spoken))
+        self._lengths.extend(count_kept(self.tally, str(source.file), example, shape, cleaned.language))
         self._spool.write(to_line(example))
 
     def leave_out(self, index: int, problem: Problem) -> None:
@@ -150,7 +149,7 @@ class Spool:
         number, problem = self._files[index], self.left_out.get(index)
         if problem is not None:
             example = from_line(line, problem.where)
-            spoken = language(example.messages[-1].content, words_of(example)[-1])
+            spoken = language(example.messages[-1].content, words(example.messages[-1].content))
             count_kept(self.tally, str(self.inputs[number].file), example, self._shapes[index], spoken, by=-1)
             self.drop(number, problem)
             return False

@@ -12,13 +12,12 @@ import json
 import re
 import unicodedata
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heedlm.data.duplicates import squeeze
-from heedlm.data.languages import SMALL_WORDS
+from heedlm.data.languages import ENGLISH
 from heedlm.messages import Example
 
 if TYPE_CHECKING:
@@ -70,17 +69,20 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def facts(text: str, found: Iterable[str]) -> frozenset[str]:
+def facts(text: str, found: Sequence[str]) -> frozenset[str]:
     """What may not differ between two texts that say the same: numbers, names, negations; the first and last counted.
 
     found: the words of the text.   A name is told by its capital, so one that opens a sentence is missed, and in German
     every noun is one: where in doubt, texts differ.
     """
     line = " ".join(text.split())
-    names = [name for name in _NAME.findall(line) if name.lower() not in SMALL_WORDS]
-    counted = Counter(number.replace(",", "") for number in _NUMBER.findall(line))
-    counted.update(word for word in found if word in _NEGATIONS)
-    return frozenset([*names, *(f"{count} x {what}" for what, count in counted.items())])
+    counted: dict[str, int] = {}
+    for number in _NUMBER.findall(line):
+        number = number.replace(",", "")
+        counted[number] = counted.get(number, 0) + 1
+    counted.update((word, found.count(word)) for word in _NEGATIONS.intersection(found))
+    names = (name for name in _NAME.findall(line) if name.lower() not in ENGLISH)
+    return frozenset(f"{count} x {what}" for what, count in counted.items()).union(names)
 
 
 class _Numbers(dict[str, int]):

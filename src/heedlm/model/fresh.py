@@ -47,7 +47,7 @@ def new_model(shape: ShapeConfig, tokenizer: PreTrainedTokenizerBase, seed: int)
             max_position_embeddings=shape.context,
             rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
             tie_word_embeddings=True,
-            bos_token_id=None,
+            bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )

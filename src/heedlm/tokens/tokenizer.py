@@ -74,8 +74,8 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of at most `vocab_size` tokens; the same texts give the same tokenizer.
 
-    Any text can be spelled (each byte has a token) and decodes to itself. No BOS is ever added; eos and pad are
-    distinct.
+    Any text can be spelled (each byte has a token) and decodes to itself. The end-of-text token also opens every text: it is
+    what the model that is trained with it sees before each document (tokens.documents). eos and pad are distinct.
     Raises HeedError when `vocab_size` cannot hold the bytes and the special tokens.
     """
     if vocab_size < NUM_RESERVED:
@@ -84,7 +84,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
             "vocab_size",
             f"Use at least {NUM_RESERVED}.",
         )
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
@@ -102,8 +102,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
+    opening = (END_OF_TEXT, backend.token_to_id(END_OF_TEXT))
+    backend.post_processor = processors.TemplateProcessing(single=f"{END_OF_TEXT} $A", special_tokens=[opening])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
+        bos_token=END_OF_TEXT,
         eos_token=END_OF_TEXT,
         pad_token=PAD,
         extra_special_tokens=[TURN_START, TURN_END],

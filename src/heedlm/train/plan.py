@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from heedlm.config import StepConfig
+from heedlm.config import ModelConfig, StepConfig
 from heedlm.errors import HeedError
-from heedlm.machine import keeps_freed_memory, return_memory_at_once
+from heedlm.machine import keeps_freed_memory, return_free_memory, return_memory_at_once
 from heedlm.memory_left import GIB
+from heedlm.model.load import configured_parameters, resolve
 from heedlm.model.recompute import Recompute, set_recompute
 from heedlm.tokens.loader import Loader
 from heedlm.train.forward import Packing
@@ -136,6 +138,21 @@ def _ways(wanted: str, of: Profile, micro_tokens: int, longest: int) -> Iterator
         yield Way("full" if of.layers else "off", micro_tokens, of.on_cpu)
 
 
+def proposals(trainee: Trainee, loader: Loader, precision: torch.dtype) -> list[Fitting]:
+    """Every way to compute a step at its own size, then in halves and quarters with all layers computed again."""
+    model, packing = trainee.model, trainee.packing
+    of = profile(model, packing, precision)
+    again: tuple[Recompute, ...] = ("selective", "full")
+    ways = [Way("off", loader.micro_tokens, False), *([Way("off", loader.micro_tokens, True)] if of.on_cpu else [])]
+    ways += [Way(how, loader.micro_tokens, of.on_cpu) for how in again if of.layers]
+    longest = max(loader.lengths())
+    smaller = [size for size in (loader.micro_tokens // 2, loader.micro_tokens // 4) if size >= max(LEAST_ROW, longest)]
+    ways += [Way("full" if of.layers else "off", size, of.on_cpu) for size in smaller]
+    sizes = {way.micro_tokens: replace(loader, micro_tokens=way.micro_tokens) for way in ways}
+    found = {size: largest(model, one, packing, precision) for size, one in sizes.items()}
+    return [Fitting(way, largest_need(of, found[way.micro_tokens], way)) for way in ways]
+
+
 class Memory(NamedTuple):
     """How steps fit into what there is. tried: the way that was chosen last, those before it too large.
 
@@ -197,12 +214,17 @@ def refuse(memory: Memory, method: str) -> None:
     )
 
 
-def refuse_too_large(parameters: int, method: str, available: int) -> None:
+def refuse_too_large(config: ModelConfig, available: int) -> None:
     """Raises HeedError, before weights are loaded, for a model whose weights and optimiser alone do not fit.
 
-    parameters: of the model.   method: full takes 16 bytes for each (weight, gradient, two moments, all fp32), adapters 4.
+    Full training takes 16 bytes for each (weight, gradient, two moments, all fp32), adapters 4, adapters over four bits 1.
     """
-    each = {"full": 16, "lora": 4}.get(method, 1)
+    method, each = config.method, {"full": 16, "lora": 4, "qlora": 1}[config.method]
+    folder = Path(resolve(config.path))
+    files = [file.stat().st_size for file in folder.glob("*.safetensors")] if folder.is_dir() else []
+    if files and each * 2 * sum(files) <= available:  # a stored weight takes half a byte at least
+        return
+    parameters = configured_parameters(config.path, trust_remote_code=config.trust_remote_code)
     if each * parameters <= available:
         return
     most = {name: available // size for name, size in (("full", 16), ("lora", 4))}
@@ -309,6 +331,7 @@ def settle(
 
 def apply(way: Way, model: PreTrainedModel) -> None:
     """Set model and process up for a way."""
+    return_free_memory()  # what probes and plan took
     if way.at_once:
         return_memory_at_once()
     set_recompute(model, way.recompute)

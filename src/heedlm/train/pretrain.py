@@ -70,7 +70,7 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
 
     cache: dict[int, Loader] = {}
     noted = run.info().get("memory") if begun(run) else None
-    encoded = [] if noted else encode_documents(tokenizer, documents_of("epoch-0"), recipe.shape.context)
+    encoded = [] if noted else encode_documents(tokenizer, documents_of("epoch-0"), context)
     first = Loader(encoded, recipe.train.tokens_per_step, recipe.train.micro_tokens, recipe.seed)
     trainee = Trainee(model, device, packing, num_parameters)
     settled = plan.settle(recipe.train, "full", trainee, first, precision, memory_left(device), noted, observer)

@@ -119,10 +119,10 @@ def train(
     earlier = ranks.on_first(lambda: _earlier(run, text, index["key"], observer))
     if earlier is not None:
         return earlier
-    sequences, val = _splits(run)
+    sequences, val = open_splits(run)
     trainee = workshop.load()
     ranks.on_first(lambda: _begin(run, text, index["key"], observer))
-    plan, loader = _plan(recipe, sequences, trainee, workshop, observer, ranks)
+    plan, loader = make_plan(recipe, sequences, trainee, workshop.settle, observer, ranks)
     validation = replace(loader, sequences=val) if val else None
     spread = workshop.spread(trainee.model, plan.precision)
     outcome = run_fit(
@@ -237,7 +237,7 @@ def _clear(run: Run, observer: Observer) -> None:
         )
 
 
-def _splits(run: Run) -> tuple[Sequence[Encoded], Sequence[Encoded] | None]:
+def open_splits(run: Run) -> tuple[Sequence[Encoded], Sequence[Encoded] | None]:
     """What is learned (training rows, and documents to replay) and what validates."""
     train = open_split(run.tokens, "train")
     assert train is not None, "a token store holds the training split"
@@ -246,15 +246,15 @@ def _splits(run: Run) -> tuple[Sequence[Encoded], Sequence[Encoded] | None]:
     return learned, open_split(run.tokens, "val")
 
 
-def _plan(
+def make_plan(
     recipe: Recipe,
     sequences: Sequence[Encoded],
     trainee: Trainee,
-    workshop: Workshop,
+    settle: Callable[[Trainee, Loader, torch.dtype], Loader],
     observer: Observer,
     ranks: Ranks,
 ) -> tuple[Plan, Loader]:
-    """The plan, and the loader of its steps."""
+    """The plan, and the loader of its steps. settle: as of a Workshop."""
     precision, why = pick_precision(recipe.train.precision, trainee.device)
     per_step, size = recipe.train.tokens_per_step, "as asked"
     if per_step is None:
@@ -267,7 +267,7 @@ def _plan(
         f"{share} ({recipe.model.method}, {trainable / trainee.parameters:.1%}); {why}; {trainee.packing.reason}"
     )
     rows = micro_tokens(ranks, per_step, recipe.train.micro_tokens)
-    loader = workshop.settle(trainee, Loader(sequences, per_step, rows, recipe.seed), precision)
+    loader = settle(trainee, Loader(sequences, per_step, rows, recipe.seed), precision)
     num_steps = count_steps(lambda epoch: loader, recipe.train.epochs, recipe.train.max_steps)
     lr, reason = (
         default_lr(recipe.model.method, trainee.parameters)

@@ -18,6 +18,7 @@ _NO_INPUT = frozenset(("<noinput>", "noinput", "<no input>", "no input", "nan", 
 _LOOPED_WORDS = 24  # a shorter answer may repeat itself for a reason
 _PERIOD = 40  # words of the longest repeated passage looked for
 _TIMES = 4
+_LOOKED_AT = 4000  # words; a longer answer that loops does so in its last ones as well
 _LONG_COPY = 10  # words; a passage so long stands twice by mistake more often than by intent
 _RUN = re.compile(r"([^\s\-=_*#.~+|0])\1{49}")
 _PROSE = 30  # words from which an answer is expected to end like a sentence
@@ -54,6 +55,7 @@ def repetition(answer: str, words: Sequence[str]) -> str | None:
         return f"{run[1]!r} stands fifty times in a row"
     if len(words) < _LOOPED_WORDS:
         return None
+    words = words[-_LOOKED_AT:]  # loops go on to the end
     triples = len(words) - 2
     if len(set(zip(words, words[1:], words[2:], strict=False))) > 0.75 * triples:
         return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from heedlm.data.clean.answers import excerpt
+from heedlm.data.words import words
 
 # Anywhere in an answer, in lower case with straight apostrophes.
 _BOILERPLATE = (
@@ -51,15 +54,29 @@ _REFUSALS = (
     "申し訳ありませんが", "죄송하지만", "عذرا، لا أستطيع", "آسف، لا أستطيع",
 )  # fmt: skip
 _OPENING = 160  # characters in which a refusal is expected to begin
-_PLAIN_BOILERPLATE = tuple(phrase for phrase in _BOILERPLATE if phrase.isascii())
+_BY_WORD: dict[str, list[str]] = {}  # the longest word of a phrase leads to it: most answers hold none of these words
+for _phrase in _BOILERPLATE:
+    _BY_WORD.setdefault(max(words(_phrase), key=len), []).append(_phrase)
+_LEADING = frozenset(_BY_WORD)
 
 
-def refusal(answer: str) -> str | None:
-    """The answer refuses, or says that a model is speaking. Refusals may be wanted: that is for a person to say."""
-    lowered = answer.lower().replace("’", "'")
-    for phrase in _PLAIN_BOILERPLATE if lowered.isascii() else _BOILERPLATE:
-        if phrase in lowered:
-            return f"the answer says {excerpt(phrase)}"
-    opening = lowered[:_OPENING].replace("，", ",").lstrip(" \n\t*_\"'")
-    begun = next((phrase for phrase in _REFUSALS if opening.startswith(phrase)), None)
-    return f"the answer begins with {excerpt(begun)}" if begun else None
+def refusal(answer: str, found: Iterable[str]) -> str | None:
+    """The answer refuses, or says that a model is speaking. Refusals may be wanted: that is for a person to say.
+
+    found: the words of the answer.
+    """
+    leading = _LEADING.intersection(found)
+    opening = _plain(answer[:_OPENING]).replace("，", ",").lstrip(" \n\t*_\"'")
+    if leading:
+        lowered = _plain(answer)
+        said = [phrase for word in leading for phrase in _BY_WORD[word] if phrase in lowered]
+        if said:
+            return f"the answer says {excerpt(max(said))}"
+    if opening.startswith(_REFUSALS):
+        begun = max(phrase for phrase in _REFUSALS if opening.startswith(phrase))
+        return f"the answer begins with {excerpt(begun)}"
+    return None
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("’", "'")

@@ -39,6 +39,7 @@ _SPOKEN_OF = re.compile(
     r"|日本語|英語|한국어|영어|العربية|الإنجليزية|" + "|".join(name.lower() for name in LANGUAGES)
 )  # fmt: skip
 _LANGUAGE_WORDS = 5  # words from which a language is told
+_LOOKED_AT = 20_000  # characters of a question in which a language is looked for
 
 
 class Finding(NamedTuple):
@@ -49,10 +50,14 @@ class Finding(NamedTuple):
 
 
 class Cleaned(NamedTuple):
-    """The example, masked where that was asked for, and what was found in it as it was."""
+    """The example, masked where that was asked for, and what was found in it as it was.
+
+    language: of its last answer, or None where it cannot be told.
+    """
 
     example: Example
     findings: tuple[Finding, ...]
+    language: str | None
 
 
 class Limits(NamedTuple):
@@ -67,19 +72,18 @@ def clean(example: Example, found: Sequence[Sequence[str]], actions: Mapping[str
 
     found: the words of each message.   actions: by name of the rule; one that is not named is off.
     """
-    findings = [
-        Finding(rule, what)
-        for rule, what in _all(example, found, {rule for rule, action in actions.items() if action != "off"}, limits)
-    ]
+    rules = {rule for rule, action in actions.items() if action != "off"}
+    turns = list(_answers(example.messages, found))
+    findings = tuple(Finding(rule, what) for rule, what in _all(example, found, turns, rules, limits))
     masks = [finding.rule for finding in findings if actions[finding.rule] == "mask"]
-    return Cleaned(_masked(example, masks) if masks else example, tuple(findings))
+    spoken = language(example.messages[-1].content, found[-1]) if not turns else turns[-1].spoken
+    return Cleaned(_masked(example, masks) if masks else example, findings, spoken)
 
 
 def _all(
-    example: Example, found: Sequence[Sequence[str]], rules: set[str], limits: Limits
+    example: Example, found: Sequence[Sequence[str]], turns: Sequence[_Turn], rules: set[str], limits: Limits
 ) -> Iterator[tuple[str, str]]:
     """Each rule at most once."""
-    turns = list(_answers(example.messages, found))
     if "length" in rules:
         fewest = min((len(turn.words) for turn in turns if not turn.calls), default=limits.min_words)
         what = answers.length(sum(map(len, found)), fewest, limits.max_words, limits.min_words)
@@ -95,21 +99,24 @@ def _all(
             what = next((what for message in example.messages if (what := _about_text(rule, message))), None)
             if what:
                 yield rule, what
+    # A line between texts, so that nothing is found that begins in one and ends in the next.
+    everything = "\n\n\n".join(text for message in example.messages for text in _texts(message))
     for rule, kind in personal.KINDS.items():
         if rule in rules:
-            number = sum(personal.count(rule, text) for message in example.messages for text in _texts(message))
+            number = personal.count(rule, everything)
             if number:
                 yield rule, f"{number} {kind.names[number > 1]}"
 
 
 class _Turn(NamedTuple):
-    """An answer that is taught, and what it answers."""
+    """An answer that is taught, and what it answers. calls: whether tools are called.   spoken: its language."""
 
     asked: str
     asked_words: Sequence[str]
     answer: str
     words: Sequence[str]
     calls: bool
+    spoken: str | None
 
 
 def _answers(messages: Sequence[Message], found: Sequence[Sequence[str]]) -> Iterator[_Turn]:
@@ -117,7 +124,8 @@ def _answers(messages: Sequence[Message], found: Sequence[Sequence[str]]) -> Ite
     for message, its_words in zip(messages, found, strict=True):
         if message.role == "assistant":
             if message.weight != 0:
-                yield _Turn(asked, asked_words, message.content, its_words, bool(message.tool_calls))
+                spoken = language(message.content, its_words)
+                yield _Turn(asked, asked_words, message.content, its_words, bool(message.tool_calls), spoken)
         elif message.role == "user":
             asked, asked_words = message.content, list(its_words)
 
@@ -130,7 +138,7 @@ def _about_answer(rule: str, turn: _Turn, example: Example) -> str | None:
     if rule == "repetition":
         return answers.repetition(turn.answer, turn.words)
     if rule == "refusal":
-        return phrases.refusal(turn.answer)
+        return phrases.refusal(turn.answer, turn.words)
     if rule == "echo":
         return answers.echo(turn.asked, turn.asked_words, turn.answer, turn.words)
     if rule == "truncated":
@@ -141,14 +149,13 @@ def _about_answer(rule: str, turn: _Turn, example: Example) -> str | None:
 def _other_language(turn: _Turn, example: Example) -> str | None:
     if min(len(turn.asked_words), len(turn.words)) < _LANGUAGE_WORDS:
         return None
-    answered = language(turn.answer, turn.words)
-    asked = language(turn.asked, turn.asked_words) if answered else None
-    if not asked or asked == answered:
+    asked = language(turn.asked, turn.asked_words) if turn.spoken else None
+    if not asked or asked == turn.spoken:
         return None
     said = [turn.asked] + [message.content for message in example.messages if message.role == "system"]
-    if any(_SPOKEN_OF.search(text.lower()) for text in said):
+    if any(_SPOKEN_OF.search(text.lower(), 0, _LOOKED_AT) for text in said):
         return None
-    return f"the question is in {asked}, the answer in {answered}"
+    return f"the question is in {asked}, the answer in {turn.spoken}"
 
 
 def _about_text(rule: str, message: Message) -> str | None:

@@ -1,0 +1,95 @@
+"""From a recipe and prepared rows to proved tokens: data, templates and tokens wired together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from heedlm.config import Recipe
+from heedlm.errors import HeedError
+from heedlm.runs import Run
+from heedlm.train.earlier import taken
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from heedlm.messages import Example
+    from heedlm.templates.chat import ChatTemplate
+
+DEFAULT_MAX_TOKENS = 2048  # per sequence, where neither recipe nor model says
+
+
+def examples_of(run: Run) -> dict[str, list[Example]]:
+    """The prepared examples of a run by split."""
+    from heedlm.data.store import read_split
+
+    paths = {name: run.data / f"{name}.jsonl" for name in ("train", "val", "test")}
+    return {name: list(read_split(path)) for name, path in paths.items() if path.is_file()}
+
+
+def tokenise_run(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], say: Callable[[str], None]) -> Wire:
+    """Render, encode and prove the training and validation rows into the run's token store."""
+    from heedlm.model.load import configured_context, resolve
+    from heedlm.tokens.documents import read_documents
+    from heedlm.tokens.tokenise import Limits, tokenise
+
+    wire = wire_of(recipe, splits.get("train", []))
+    for line in wire.notes:
+        say(line)
+    context = configured_context(resolve(recipe.model.path), trust_remote_code=recipe.model.trust_remote_code)
+    limit = recipe.tokens.max_tokens or context or DEFAULT_MAX_TOKENS
+    if context is not None and limit > context:
+        what = f"tokens.max_tokens is {limit:,}, the model sees {context:,} tokens."
+        raise HeedError(what, "tokens.max_tokens", f"--set tokens.max_tokens={context}")
+    tokenise(
+        run.tokens,
+        wire.template,
+        wire.tokenizer,
+        {name: rows for name, rows in splits.items() if name != "test"},
+        [text for path in recipe.data.replay for text in read_documents(path)],
+        Limits(limit, recipe.tokens.overflow, recipe.templates.learn_reasoning, recipe.data.replay_share, recipe.seed),
+        say,
+        frozen=taken(run),
+    )
+    return wire
+
+
+class Wire(NamedTuple):
+    """A model's tokenizer and the chat template that holds for it, with what must be said about them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: ChatTemplate
+    notes: list[str]
+
+
+def wire_of(recipe: Recipe, examples: Sequence[Example]) -> Wire:
+    """The wire of a recipe's model, its template fitted to the examples."""
+    from heedlm.model.load import resolve
+    from heedlm.templates.chat import load_template, stop_ids, with_defaults
+    from heedlm.templates.settle import settle
+    from heedlm.templates.system import default_system
+    from heedlm.tokens.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
+    template = load_template(recipe.templates.chat, tokenizer)
+    if recipe.templates.kwargs:
+        template = with_defaults(template, tokenizer, recipe.templates.kwargs)
+    template = settle(template, tokenizer, examples)
+    notes = [template.note] if template.note else []
+    hidden = default_system(template, tokenizer)
+    if hidden:
+        notes.append(f"This template adds a system text of its own where a row has none: {hidden!r}")
+    if template.grade == "soft":
+        notes.append(
+            f"{template.name} marks roles with ordinary text: a user who types those marks can imitate a turn (soft format)."
+        )
+    stops = stop_ids(template, tokenizer)
+    stop = tokenizer.convert_ids_to_tokens(stops[0]) if stops else ""
+    untrained = recipe.model.method != "full" and stop not in recipe.model.lora.tokens
+    if untrained and tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in stops[:1]:
+        notes.append(
+            f"Answers end with {stop}, not with the base's own {tokenizer.eos_token}; adapters do not train its row. If the "
+            f"model does not stop, train that row (model.lora.tokens=[{stop!r}]), or use a template that ends with eos "
+            "(templates.chat=human_assistant), or model.method=full."
+        )
+    return Wire(tokenizer, template, notes)
