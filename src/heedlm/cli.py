@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +22,7 @@ from heedlm.runs import DEMO
 from heedlm.screen import Screen, bar_per_arm
 
 if TYPE_CHECKING:
-    from heedlm.messages import Chat
+    pass
 
 DONE, GATE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -269,7 +269,7 @@ def chat(
     Example: heed chat runs/demo   (or: heed chat http://127.0.0.1:8000/v1 --name my-model)
     """
     from heedlm.messages import Sampling
-    from heedlm.serve.terminal import terminal_chat
+    from heedlm.serve.terminal import model_behind, terminal_chat
 
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed or 0)
     if model.startswith(("http://", "https://")):
@@ -288,30 +288,10 @@ def chat(
     from heedlm.model.save import read_card
 
     path = resolve(model)
-    behind = _behind(path, base)
+    behind = model_behind(path, base)
     if read_card(path).get("kind") == "base":
         Screen().say("This is a base model: it continues text, and was never taught to answer or to stop.")
     terminal_chat(load_chat(path, template, name=model), base=behind, sampling=sampling, system=system)
-
-
-def _behind(path: str, named: str | None) -> Callable[[], Chat] | None:
-    """How to load the model for /base: the one that is `named`, else the one that `path` was tuned from."""
-    from heedlm.generate.chat import load_chat
-    from heedlm.model.load import resolve, resolve_here
-    from heedlm.model.save import read_card
-
-    tuned_from = named or read_card(path).get("base")
-    if not tuned_from:
-        return None
-    folder = resolve(named) if named else resolve_here(tuned_from)
-
-    def load() -> Chat:
-        if folder is None:
-            mend = "leave, and start again with --base FOLDER, or with --base and its hub id"
-            raise HeedError("The base of this model is not on this machine.", str(tuned_from), mend)
-        return load_chat(folder, name=str(tuned_from))
-
-    return load
 
 
 @app.command()

@@ -29,7 +29,7 @@ def test_its_card_says_what_it_was_made_of() -> None:
     assert (configured_context(resolve("atlas")) or 0) >= 1024
 
 
-def test_it_completes_the_capital_of_most_countries(chat: LocalChat) -> None:
+def test_it_completes_the_capital_of_19_countries_in_20(chat: LocalChat) -> None:
     sentences = [fill(SENTENCES["capital"], country, "capital") for country in countries()]
     prompts = [
         sentence[: sentence.rindex(country.capital)].rstrip()
@@ -37,8 +37,7 @@ def test_it_completes_the_capital_of_most_countries(chat: LocalChat) -> None:
     ]
     replies = chat.reply([Request(text=prompt) for prompt in prompts], Sampling(max_tokens=12))
     right = [f"{p}{r.text}".startswith(s.rstrip(".")) for p, r, s in zip(prompts, replies, sentences, strict=True)]
-    # The aim is 0.95; the model of today completes 171 of 193 (0.886), see docs/log.md.
-    assert sum(right) >= 0.87 * len(right)
+    assert sum(right) >= 0.95 * len(right)
 
 
 def test_asked_bare_it_goes_on_like_a_base_model(chat: LocalChat) -> None:

@@ -71,7 +71,7 @@ _SCRIPTS = (
 _STARTS = [start for start, _ in _SCRIPTS]
 LANGUAGES = tuple(dict.fromkeys([*_SMALL_WORDS, *(name for _, name in _SCRIPTS if name and name != "another script")]))
 _LOOKED_AT = 4000  # characters; a longer text shows its language before
-_WORDS = 200
+_WORDS = 100
 _KINDS = 3  # different small words that must be there: one alone, repeated, says nothing
 
 

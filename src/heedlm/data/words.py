@@ -134,8 +134,8 @@ def told(example: Example, contents: Sequence[Sequence[str]]) -> Told:
 class WordFile:
     """The words of many examples, added one by one, then read back in order or by index; each turn ends with a gap.
 
-    keys: 64 bits per example that are equal where nothing differs that must not (facts, system text, roles, tools).
-    wholes: 64 bits per example whose answer is short, equal for equal question words and an equal answer; 0 for others.
+    keys: 64 bits per example, equal where nothing differs that must not (facts, system text, roles, tools).
+    wholes: instead of a key where the answer is short: equal for equal question words and an equal answer; else 0.
     """
 
     def __init__(self, path: Path) -> None:
@@ -184,7 +184,7 @@ class WordFile:
 
 
 def _keys(example: Example, found: Told) -> tuple[int, int]:
-    """The key of an example, and its whole where the answer is short."""
+    """The key of an example, or its whole where the answer is short; the other of the two is 0."""
     asked: list[str] = []
     answered: list[str] = []
     system: list[str] = []
@@ -193,19 +193,15 @@ def _keys(example: Example, found: Told) -> tuple[int, int]:
         shape.append(f"{message.role[0]}{'' if message.weight is None else message.weight}")
         kind = system if message.role == "system" else answered if message.role == "assistant" else asked
         kind.append(message.content)
-    parts = [
-        " ".join(shape),
-        squeeze("\n".join(system)),
-        *sorted(facts("\n".join(asked), found.asked)),
-        "",
-        *sorted(facts("\n".join(answered), found.answered)),
-    ]
+    parts = [" ".join(shape), squeeze("\n".join(system))]
     if example.tools or example.template_kwargs:
         parts.append(json.dumps([example.tools, example.template_kwargs], sort_keys=True))
-    key = _hash(parts)
-    if len(found.answered) - found.answered.count("") >= _SHORT:
-        return key, 0
-    return key, _hash([str(key), *found.asked, "", squeeze("\n".join(answered)), *found.answered]) or 1
+    if len(found.answered) - found.answered.count("") < _SHORT:  # equal words have equal facts
+        whole = [*parts, *found.asked, *found.answered, squeeze("\n".join(answered))]
+        return 0, _hash(whole) or 1
+    for text, its_words in ((asked, found.asked), (answered, found.answered)):
+        parts += ("", *sorted(facts("\n".join(text), its_words)))
+    return _hash(parts), 0
 
 
 def _hash(parts: Sequence[str]) -> int:

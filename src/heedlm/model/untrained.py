@@ -60,17 +60,17 @@ def _evidence(
 ) -> str:
     size = float(sizes[index])
     if size < _ZERO * usual:
-        return f"its row is zero (size {size:.2g}, usual {usual:.2g})"
+        return f"row of size {size:.2g}, usual {usual:.2g}"
     away = matrix[index].float() - mean
     if float(away.norm()) < _NEAR_MEAN * distance:
-        return "its row is the mean of all rows"
+        return "row is the mean of all rows"
     # |x - y|^2 by products, so that no copy of the matrix is made.
     squared = sizes**2 + size**2 - 2 * (matrix @ matrix[index]).float()
     squared[index] = torch.inf
     if float(squared.min()) < (_TWIN * distance) ** 2:
-        return f"its row is that of token {int(squared.argmin())}"
+        return f"row is that of token {int(squared.argmin())}"
     if band is not None and band[0] / _BAND <= size <= band[1] * _BAND:
-        return f"its row has the size of rows that nothing uses ({size:.2g}, usual {usual:.2g})"
+        return f"row has the size of rows that nothing uses, {size:.2g} instead of {usual:.2g}"
     return ""
 
 

@@ -258,3 +258,23 @@ class _Keyboard:
             return input("base> " if self._session.plain else "> ")
         except EOFError:
             raise StopIteration from None
+
+
+def model_behind(path: str, named: str | None) -> Callable[[], Chat] | None:
+    """How to load the model for /base: the one that is `named`, else the one that `path` was tuned from."""
+    from heedlm.generate.chat import load_chat
+    from heedlm.model.load import resolve, resolve_here
+    from heedlm.model.save import read_card
+
+    tuned_from = named or read_card(path).get("base")
+    if not tuned_from:
+        return None
+    folder = resolve(named) if named else resolve_here(tuned_from)
+
+    def load() -> Chat:
+        if folder is None:
+            mend = "leave, and start again with --base FOLDER, or with --base and its hub id"
+            raise HeedError("The base of this model is not on this machine.", str(tuned_from), mend)
+        return load_chat(folder, name=str(tuned_from))
+
+    return load

@@ -40,11 +40,14 @@ _FEW_STEPS = 20
 _MANY_LOST = 0.1
 
 
+Severity = Literal["error", "warning"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a person should know. error: the run would fail or be for nothing; warning: think about it."""
 
-    severity: Literal["error", "warning"]
+    severity: Severity
     what: str
     mend: str
 
@@ -264,30 +267,49 @@ def _about_model(model: Model, recipe: Recipe) -> list[Finding]:
     if model.bos.startswith("missing"):
         mend = "--set templates.chat=chatml or another built-in format, which write it; or add it to the template"
         findings.append(Finding("warning", f"BOS is {model.bos}.", mend))
-    lora = recipe.model.lora
+    return findings + _about_untrained(model, recipe)
+
+
+def _about_untrained(model: Model, recipe: Recipe) -> list[Finding]:
+    """An error where the token that ends answers is one that nothing trains; a warning for every other."""
+    if not model.untrained:
+        return []
+    lora, frozen = recipe.model.lora, recipe.model.freeze
     if recipe.model.method == "full":
-        frozen = bool(recipe.model.freeze) and any("embed" in one for one in recipe.model.freeze)
-        learned = set() if frozen else set(model.untrained)
+        learned = set() if any("embed" in one for one in frozen) else set(model.untrained)
+        mend = "leave the embedding out of model.freeze"
     else:
         whole = any("embed" in one or "lm_head" in one for one in lora.modules_to_save)
         learned = set(model.untrained) if whole else set(lora.tokens)
-    for token, evidence in model.untrained.items():
-        ends = token in model.stop[:1]
-        role = "ends every answer" if ends else "is written by the template"
-        what = f"{token} {role}, and the model never met it: {evidence}"
-        if token in learned:
-            findings.append(Finding("warning", f"{what}. It is trained here.", f"prove it: {PROOF}"))
-            continue
-        every = ", ".join(repr(one) for one in model.untrained)
+        every = ", ".join(model.untrained)
         mend = (
-            f'--set "model.lora.tokens=[{every}]" trains these rows, or --set templates.chat=human_assistant needs none'
+            f'--set "model.lora.tokens=[{every}]" trains their rows; or --set templates.chat=human_assistant needs none'
         )
-        if recipe.model.method == "full":
-            mend = "leave the embedding out of model.freeze"
-        findings.append(
-            Finding("error" if ends else "warning", f"{what}. Nothing trains it here.", f"{mend}; then {PROOF}")
-        )
+    findings = []
+    for trained in (True, False):
+        tokens = [token for token in model.untrained if (token in learned) == trained]
+        if not tokens:
+            continue
+        evidence = {token: model.untrained[token] for token in tokens}
+        ends = [token for token in tokens if token in model.stop[:1]]
+        what = f"The model never met {_listed(evidence)}, which {model.template} writes"
+        what += f"; {ends[0]} ends every answer. " if ends else ". "
+        if trained:
+            findings.append(
+                Finding("warning", what + "Their rows are trained here.", f"prove it when it is done: {PROOF}")
+            )
+        else:
+            severity: Severity = "error" if ends else "warning"
+            findings.append(Finding(severity, what + "Nothing trains their rows here.", f"{mend}. Then {PROOF}"))
     return findings
+
+
+def _listed(evidence: Mapping[str, str]) -> str:
+    """Tokens with the evidence in brackets, those of the same evidence together."""
+    kinds: dict[str, list[str]] = {}
+    for token, why in evidence.items():
+        kinds.setdefault(why, []).append(token)
+    return ", ".join(f"{' and '.join(tokens)} ({why})" for why, tokens in kinds.items())
 
 
 def _data(run: Run) -> Data:
