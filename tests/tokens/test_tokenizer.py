@@ -45,7 +45,11 @@ def test_the_vocabulary_is_no_larger_than_asked_and_one_too_small_is_refused():
 
 def test_figures_are_grouped_by_two_from_the_left():
     tokenizer = train_tokenizer(["12 34 56 5 1234567 12345678"] * 50, 400)
-    assert [tokenizer.decode(token) for token in tokenizer("12345", add_special_tokens=False)["input_ids"]] == ["12", "34", "5"]
+    assert [tokenizer.decode(token) for token in tokenizer("12345", add_special_tokens=False)["input_ids"]] == [
+        "12",
+        "34",
+        "5",
+    ]
 
 
 def test_a_word_of_devanagari_is_one_word_to_the_learner():

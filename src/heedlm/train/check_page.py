@@ -10,20 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from heedlm.train.check import CheckReport, Data, Machine, Model, Planned
+from heedlm.train.memory import Need
 from heedlm.train.numerics import Comparison
-from heedlm.train.plan import gib
+from heedlm.train.plan import gib, in_words
 
 _PACKAGES = ("torch", "transformers", "peft")
 _COLOURS = {"error": "bold red", "warning": "yellow"}
-_PARTS = {
-    "weights": "weights",
-    "optimizer": "optimiser",
-    "gradients": "gradients",
-    "copies": "copies of weights in bf16",
-    "activations": "activations",
-    "work": "logits and the like, for a moment",
-    "heap": "holes in memory, libraries",
-}
 
 
 def verdict(report: CheckReport) -> str:
@@ -42,11 +34,10 @@ def verdict(report: CheckReport) -> str:
 def page(report: CheckReport) -> RenderableType:
     """The whole screen."""
     parts: list[RenderableType] = [Text(verdict(report), style="bold green" if report.ok else "bold red")]
-    for finding in report.findings:
-        line = Text(f"{finding.severity}: ", style=_COLOURS[finding.severity]).append(finding.what, style="default")
-        parts.append(line)
-        if finding.mend:
-            parts.append(Text(f"  mend {finding.mend}", style="dim"))
+    for finding in sorted(report.findings, key=lambda one: one.severity):  # errors come first
+        parts.append(Text(f"{finding.severity}: ", style=_COLOURS[finding.severity]).append(finding.what, "default"))
+        if finding.mend:  # unbroken, for the commands in it are there to be copied
+            parts.append(Text(f"  mend {finding.mend}", style="dim", no_wrap=True, overflow="ignore"))
     table = Table(show_header=False, box=None, padding=(0, 1), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True, style="dim")
@@ -157,9 +148,6 @@ def _plan(plan: Planned) -> list[tuple[str, str]]:
     pace = "" if plan.tokens_per_second is None else f" ({plan.tokens_per_second:,.0f} tokens/s)"
     time = "not timed" if plan.seconds is None else f"{_duration(plan.seconds)}{pace}"
     micro = f"{cut} micro-batches of up to {plan.micro_tokens:,}" if cut > 1 else "one micro-batch"
-    parts = sorted(
-        ((size, _PARTS[name]) for name, size in plan.memory.items() if name in _PARTS and size), reverse=True
-    )
     return [
         (
             "trains",
@@ -167,8 +155,7 @@ def _plan(plan: Planned) -> list[tuple[str, str]]:
         ),
         ("steps", f"{plan.steps:,} of about {plan.tokens_per_step:,} tokens, each in {micro}"),
         ("time", time),
-        ("memory", f"{gib(plan.memory['peak'])} at the peak of {gib(plan.available)}; not all at once:"),
-        *[("", f"{gib(size):>9}  {name}") for size, name in parts],
+        ("memory", f"{gib(plan.memory['peak'])} at the peak of {gib(plan.available)}: {in_words(Need(**plan.memory))}"),
     ]
 
 
