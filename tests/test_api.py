@@ -30,6 +30,8 @@ ARGUMENTS = {
     "show": {"data", "model", "limit", "plain", "settings"},
     "pretrain": {"recipe", "run", "observer"},
     "rows": {"run", "worst"},
+    "check": {"run", "recipe", "say", "options"},
+    "check_numerics": {"say", "options"},
     "demo": {"run", "observer", "seed", "settings", "on_eval"},
 }
 

@@ -164,7 +164,7 @@ def check(
             run=run, recipe=recipe, model=model, data=data, seed=seed, settings=settings or (), say=screen.say
         )
         good = report.ok
-        screen.result(check_page.as_json(report), check_page.page(report))
+        screen.result(check_page.as_json(report), *check_page.page(report))
     if not good:
         raise typer.Exit(GATE)
 

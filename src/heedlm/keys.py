@@ -13,6 +13,8 @@ from heedlm.errors import nearest
 
 # Values to show for keys whose default is nothing, and that no count would fit.
 _EXAMPLES = {
+    "start": "runs/first",
+    "corpus.mix": "{echo: 1.0}",
     "data.sources": "[rows.jsonl]",
     "data.decontaminate": "[items.jsonl]",
     "data.replay": "[texts.jsonl]",

@@ -46,14 +46,15 @@ class Screen:
         for problem in problems:
             self.err.print(Text(str(problem), style="red"), soft_wrap=True)
 
-    def result(self, value: Any, shown: Any) -> None:
-        """`value` as one JSON object, or `shown` for people."""
+    def result(self, value: Any, *shown: Any) -> None:
+        """`value` as one JSON object, or what is `shown` to people; text that must not be wrapped stays in one piece."""
         if not self.speaks:
             return
         if self.as_json:
             sys.stdout.write(json.dumps(_plain(value), ensure_ascii=False) + "\n")
         else:
-            self.out.print(shown, soft_wrap=isinstance(shown, Text) and not self.out.is_terminal)
+            for one in shown:
+                self.out.print(one, soft_wrap=isinstance(one, Text) and (bool(one.no_wrap) or not self.out.is_terminal))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

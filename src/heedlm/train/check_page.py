@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -31,13 +31,13 @@ def verdict(report: CheckReport) -> str:
     return f"Ready: {told}." + (f" {_count(warnings, 'warning')}." if warnings else "")
 
 
-def page(report: CheckReport) -> RenderableType:
-    """The whole screen."""
+def page(report: CheckReport) -> list[RenderableType]:
+    """The whole screen, from the top down."""
     parts: list[RenderableType] = [Text(verdict(report), style="bold green" if report.ok else "bold red")]
     for finding in sorted(report.findings, key=lambda one: one.severity):  # errors come first
         parts.append(Text(f"{finding.severity}: ", style=_COLOURS[finding.severity]).append(finding.what, "default"))
         if finding.mend:  # unbroken, for the commands in it are there to be copied
-            parts.append(Text(f"  mend {finding.mend}", style="dim", no_wrap=True, overflow="ignore"))
+            parts.append(Text(f"  mend {finding.mend}", style="dim", no_wrap=True))
     table = Table(show_header=False, box=None, padding=(0, 1), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True, style="dim")
@@ -52,10 +52,10 @@ def page(report: CheckReport) -> RenderableType:
     parts.append(table)
     if report.plan and report.plan.proposals:
         parts.append(_ways(report.plan))
-    return Group(*parts)
+    return parts
 
 
-def numbers(comparisons: Sequence[Comparison]) -> RenderableType:
+def numbers(comparisons: Sequence[Comparison]) -> list[RenderableType]:
     """The numerical self-tests as a table under their verdict."""
     failed = [one for one in comparisons if not one.passed]
     text = f"{len(failed)} of {len(comparisons)} comparisons failed." if failed else "Every way gives the same result."
@@ -69,7 +69,7 @@ def numbers(comparisons: Sequence[Comparison]) -> RenderableType:
         mark = mark if one.passed else Text("FAILED", style="bold red")
         table.add_row(one.name, apart, f"{one.tolerance:.0e}", mark)
     notes = [Text(f"{one.name}: {one.note}", style="dim") for one in comparisons if one.note and _says(one)]
-    return Group(Text(text, style="bold red" if failed else "bold green"), table, *notes)
+    return [Text(text, style="bold red" if failed else "bold green"), table, *notes]
 
 
 def as_json(report: CheckReport) -> dict[str, Any]:

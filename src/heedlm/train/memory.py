@@ -26,9 +26,10 @@ _MOMENTS = 2  # of AdamW, per trainable weight
 _FP32 = 4
 # The first step of a process on a CPU runs code and takes scratch space that it keeps.
 _LIBRARIES = 64 * MIB
-# What glibc's heap holds beside the tensors that come and go, as a share of them (benchmarks/memory_plan.py): chunks that
-# are freed seldom fit the next aligned request, so the heap grows to this; and where large ones go back at once.
-_HOLES, _NO_HOLES = 0.4, 0.05
+# What glibc's heap holds beside tensors that come and go (benchmarks/memory_plan.py). An aligned request seldom fits into
+# a chunk of its own size that was freed, so the heap grows, by this share of the activations; logits and large matrices are
+# above its 32 MB and are mapped by themselves. Where large blocks go back at once, little is left of it.
+_HOLES, _NO_HOLES = 0.47, 0.05
 
 
 class Load(NamedTuple):
@@ -146,7 +147,7 @@ def need(of: Profile, load: Load, how: Recompute, micro_batches: int, *, holes: 
     end = of.gradients + of.widest * _FP32
     optimizer = _MOMENTS * of.gradients
     moving = max(waiting + of.kept.fixed + activations + work, end)
-    heap = _LIBRARIES + (_HOLES if holes else _NO_HOLES) * moving if of.on_cpu else 0.0
+    heap = _LIBRARIES + (_HOLES * activations if holes else _NO_HOLES * moving) if of.on_cpu else 0.0
     parts = (of.weights, optimizer, of.gradients, of.kept.fixed, activations, work, heap)
     return Need(*(round(part) for part in (*parts, of.weights + optimizer + moving + heap)))
 
