@@ -56,7 +56,12 @@ def tokenizer_folder() -> Path:
     if data is None:
         from heedlm.atlas import corpus
 
+        from tokenizers import processors
+
         tokenizer = train_tokenizer(corpus.texts("benchmark tokenizer", 500), 4096)
+        # No token before a text: the tools compared here would put it at different places.
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+        tokenizer.bos_token = None
     else:
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
         from transformers import PreTrainedTokenizerFast

@@ -49,7 +49,8 @@ class Run:
             what = "This folder is not a run: it holds no run.json." if root.is_dir() else "There is no run here."
             beside = root.parent.iterdir() if root.parent.is_dir() else ()
             runs = sorted(str(entry) for entry in beside if (entry / "run.json").is_file())
-            mend = nearest(str(root), runs) if runs else f"heed train --model MODEL --data FILE --run {root}"
+            begin = f"heed train --model MODEL --data FILE --run {root}"
+            mend = f"{nearest(str(root), runs)} To make one: {begin}" if runs else begin
             raise HeedError(what, str(root), mend)
         return cls(root)
 

@@ -90,7 +90,10 @@ def test_a_reply_has_text_ids_logprobs_and_what_the_model_saw(saying: Say, token
     assert (reply.text, reply.stop_reason) == ("Paris is the capital.", "stop")
     assert tokenizer.decode(reply.ids) == "Paris is the capital.<|im_end|>"
     assert len(reply.logprobs) == len(reply.ids)
-    assert reply.prompt == "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    assert (
+        reply.prompt
+        == "<|endoftext|><|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    )
     assert len(pieces) > 3
 
 

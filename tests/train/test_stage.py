@@ -208,13 +208,13 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
 def test_a_run_killed_after_its_last_step_only_writes_its_result(
     train: Train, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from heedlm.train import sft
+    from heedlm.train import workshop
 
     def killed(*_: object, **__: object) -> None:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft, "save_result", killed)
+        patch.setattr(workshop, "save_result", killed)
         with pytest.raises(RuntimeError, match="killed"):
             train()
     report = train(observer=Observer(lambda line: None, lambda *a: pytest.fail("a step was taken again")))
