@@ -54,9 +54,9 @@ def tokenizer_folder() -> Path:
     if (folder / "tokenizer.json").is_file():
         return folder
     if data is None:
-        from heedlm.atlas import corpus
-
         from tokenizers import processors
+
+        from heedlm.atlas import corpus
 
         tokenizer = train_tokenizer(corpus.texts("benchmark tokenizer", 500), 4096)
         # No token before a text: the tools compared here would put it at different places.

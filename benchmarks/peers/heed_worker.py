@@ -23,7 +23,9 @@ from heedlm.tokens.tokenise import Limits, tokenise
 from heedlm.tokens.tokenizer import load_tokenizer
 from heedlm.train import sft
 from heedlm.train.loop import StepReport
+from heedlm.train.ranks import ALONE
 from heedlm.train.stage import Observer
+from heedlm.train.workshop import Bench
 
 TEMPLATE = "human_assistant"
 
@@ -67,7 +69,8 @@ def main() -> None:
     meter.before_model()
     meter.start()
     try:
-        report = sft.train(recipe, run, Observer(say, step))
+        observer = Observer(say, step)
+        report = sft.train(recipe, run, observer, Bench(recipe, run, observer, ALONE))
         result["model"] = str(report.model)
     except Enough:
         pass
