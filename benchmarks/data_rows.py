@@ -139,10 +139,11 @@ def _rows(walk: Walk, rng: random.Random, items: list[tuple[str, str, str]], cou
 
 
 def _base(walk: Walk, rng: random.Random, number: int) -> dict[str, Any]:
-    instruction = f"{rng.choice(OPENINGS)} {walk.text(6, 30)}"
-    given = walk.text(20, 60) if rng.random() < 0.3 else ""
+    instruction = f"{rng.choice(OPENINGS)} {walk.text(6, 24)}"
+    given = walk.text(10, 40) if rng.random() < 0.3 else ""
+    output = walk.text(1, 15) if rng.random() < 0.4 else walk.text(15, 110)
     label = {"kind": "base", "number": number}
-    return {"instruction": instruction, "input": given, "output": walk.text(5, 120), "label": label}
+    return {"instruction": instruction, "input": given, "output": output, "label": label}
 
 
 def _changed(row: dict[str, Any], kind: str, rng: random.Random) -> dict[str, Any] | None:

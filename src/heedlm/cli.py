@@ -154,15 +154,13 @@ def check(
     from heedlm import api
     from heedlm.train import check_page
 
+    chosen = api.make_recipe(recipe, model=model, data=data, seed=seed, settings=settings or ())
     if numerics:
-        found = api.check_numerics(model=model, seed=seed, settings=settings or (), recipe=recipe, say=screen.say)
-        screen.result(
-            {"ok": (good := all(one.passed for one in found)), "comparisons": found}, check_page.numbers(found)
-        )
+        found = api.check_numerics(recipe=chosen, say=screen.say)
+        good = all(one.passed for one in found)
+        screen.result({"ok": good, "comparisons": found}, *check_page.numbers(found))
     else:
-        report = api.check(
-            run=run, recipe=recipe, model=model, data=data, seed=seed, settings=settings or (), say=screen.say
-        )
+        report = api.check(run=run, recipe=chosen, say=screen.say)
         good = report.ok
         screen.result(check_page.as_json(report), *check_page.page(report))
     if not good:

@@ -36,9 +36,9 @@ def keeps_freed_memory() -> bool:
 def return_memory_at_once() -> None:
     """From now on large blocks go back to the system when they are freed, where glibc would keep them.
 
-    Blocks of 1 MiB and more are mapped by themselves (mallopt(3), M_MMAP_THRESHOLD). No holes are left: on a 35M model
-    whose layers are computed again, tensors of 0.5 GB had a heap of 2.0 GB, and then of 0.6 GB. Every such block is cleared
-    anew by the system, which costs time; so this is for those who are short of memory.
+    Blocks of 1 MiB and more are mapped by themselves (mallopt(3), M_MMAP_THRESHOLD) once the holes there are have been
+    used. On a 35M model whose layers are computed again, tensors of 0.5 GB had a heap of 2.0 GB, and then of 0.6 GB. Every
+    such block is cleared anew by the system, which costs time; so this is for those who are short of memory.
     """
     if keeps_freed_memory() and ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, MIB) == 1:
         _at_once.append(True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from heedlm.data.decontaminate import Hit, Items
 from heedlm.data.items import Item, read_items
-from heedlm.data.words import WordFile, told, words
+from heedlm.data.words import WordFile, line_of, told, words
 from heedlm.errors import HeedError
 from heedlm.messages import Example, Message
 
@@ -33,12 +33,12 @@ def row(asked: str, answered: str = "I am not sure.") -> Example:
 def hits(folder: Path, rows: list[Example], items: list[Item]) -> list[Hit]:
     file = WordFile(folder / "words")
     for one in rows:
-        file.add(one, told(one, [words(message.content) for message in one.messages]))
+        file.add(line_of(one, told(one, [words(message.content) for message in one.messages])))
     searched = Items(items)
     found = list(searched.find(file, lambda number: True))
     for number, one in enumerate(rows):
         texts = [message.content for message in one.messages if message.role == "user"]
-        found += [Hit(number, item, "prompt", 1.0, item.asked) for item in searched.short(texts)]
+        found += [Hit(number, item, "prompt", 1.0, item.asked) for item in searched.short.find(texts)]
     file.close()
     return found
 

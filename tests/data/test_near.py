@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heedlm.data import near
-from heedlm.data.words import WordFile, facts, told, words
+from heedlm.data.words import WordFile, facts, line_of, told, words
 from heedlm.messages import Example, Message
 
 FILLERS = ("quickly", "gently", "rather", "often", "simply")
@@ -28,7 +28,7 @@ def row(asked: str, answered: str, system: str | None = None) -> Example:
 def filed(folder: Path, rows: list[Example]) -> WordFile:
     file = WordFile(folder / "words")
     for one in rows:
-        file.add(one, told(one, [words(message.content) for message in one.messages]))
+        file.add(line_of(one, told(one, [words(message.content) for message in one.messages])))
     return file
 
 

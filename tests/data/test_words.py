@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm.data.words import GAP, WordFile, facts, numbered, told, words
+from heedlm.data.words import GAP, WordFile, facts, line_of, numbered, told, words
 from heedlm.messages import Example, Message, ToolCall
 
 
@@ -19,7 +19,7 @@ def example(asked: str, answered: str, system: str | None = None) -> Example:
 def words_file(path, *examples: Example) -> WordFile:
     file = WordFile(path / "words")
     for one in examples:
-        file.add(one, told(one, [words(message.content) for message in one.messages]))
+        file.add(line_of(one, told(one, [words(message.content) for message in one.messages])))
     return file
 
 

@@ -51,7 +51,8 @@ def test_what_another_batch_keeps_follows_from_three_small_ones(name: str) -> No
     with attention_set_to(model, names), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         logits = target_logits(model, packing)(batch)
     expected = of.kept.fixed + of.kept.activations(load_of(model, batch, packing, torch.float32))
-    assert sum(kept.values()) == pytest.approx(expected, rel=0.1)
+    # Linear attention works in chunks of 64 tokens, which these rows do not fill.
+    assert sum(kept.values()) == pytest.approx(expected, rel=0.2 if name == "qwen3_5" else 0.1)
     assert logits.shape[0] == 10
 
 
@@ -98,7 +99,9 @@ def test_copies_of_the_weights_are_fixed_in_bf16_and_absent_in_fp32() -> None:
     model = build("llama")
     packing = choose_packing(model)
     matrices = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name)
-    assert profile(model, packing, torch.bfloat16).kept.fixed == pytest.approx(2 * matrices, rel=0.05)
+    # Rows are rounded up in bf16: one padded state of 256 rows of 2 bytes may stay whatever the batch.
+    fixed = profile(model, packing, torch.bfloat16).kept.fixed
+    assert 0.95 * 2 * matrices <= fixed <= 1.05 * 2 * matrices + 2 * 256 * model.config.hidden_size
     assert profile(model, packing, torch.float32).kept.fixed == pytest.approx(0, abs=0.02 * matrices)
 
 

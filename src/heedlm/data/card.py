@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from heedlm.data.clean.rules import RULES
 from heedlm.data.fields import show
@@ -88,30 +88,45 @@ def count_flag(tally: Tally, rule: str, where: str, what: str, *, masked: bool) 
         shown.append({"where": where, "what": what})
 
 
-def count_kept(
-    tally: Tally, file: str, example: Example, shape: str, spoken: str | None, by: int = 1
-) -> tuple[int, int, int, int]:
-    """Count an example that stays; returns its lengths in the order of LENGTHS.
+class About(NamedTuple):
+    """What is counted of an example. language: of its last answer, "" where it cannot be told.   lengths: as LENGTHS."""
 
-    spoken: the language of its last answer.   by: -1 takes back what was counted when it was read.
-    """
-    source = tally.sources[file]
-    source.kept += by
-    source.shapes[shape] += by
-    source.languages[spoken or ""] += by
-    system = example.messages[0].content if example.messages[0].role == "system" else ""
-    _count_text(source.systems, system, by)
+    shape: str
+    language: str
+    system: str
+    licence: str | None
+    turn_fields: tuple[str, ...]
+    lengths: tuple[int, int, int, int]
+
+
+def about(example: Example, shape: str, spoken: str | None) -> About:
+    """What is counted of an example.   spoken: the language of its last answer."""
     licence = next((example.meta[name] for name in ("licence", "license") if name in example.meta), None)
-    if licence is not None:
-        _count_text(source.licences, licence if isinstance(licence, str) else show(licence), by)
-    for extra in (
-        example.meta.get("turn_fields", {}).values() if isinstance(example.meta.get("turn_fields"), dict) else ()
-    ):
-        for name in extra if isinstance(extra, dict) else ():
-            source.turn_fields[name] += by
+    extras = example.meta.get("turn_fields")
+    fields = [extra for extra in extras.values() if isinstance(extra, dict)] if isinstance(extras, dict) else []
     prompt = [message.content for message in example.messages if message.role != "assistant"]
     answers = [message.content for message in example.messages if message.role == "assistant"]
-    return (*_lengths(prompt), *_lengths(answers))
+    return About(
+        shape,
+        spoken or "",
+        example.messages[0].content if example.messages[0].role == "system" else "",
+        licence if licence is None or isinstance(licence, str) else show(licence),
+        tuple(name for extra in fields for name in extra),
+        (*_lengths(prompt), *_lengths(answers)),
+    )
+
+
+def count_kept(tally: Tally, file: str, kept: About, by: int = 1) -> None:
+    """Count an example that stays.   by: -1 takes back what was counted when it was read."""
+    source = tally.sources[file]
+    source.kept += by
+    source.shapes[kept.shape] += by
+    source.languages[kept.language] += by
+    _count_text(source.systems, kept.system, by)
+    if kept.licence is not None:
+        _count_text(source.licences, kept.licence, by)
+    for name in kept.turn_fields:
+        source.turn_fields[name] += by
 
 
 def _lengths(texts: Sequence[str]) -> tuple[int, int]:

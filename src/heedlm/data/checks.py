@@ -159,6 +159,7 @@ def find_leaks(spool: Spool, checks: Checks, evaluations: Items, sides: Sequence
     for protected in ("val", "test"):
         own = Items(item_of(from_line(line, ""), protected) for line in _lines_of(spool, sides, protected))
         exposed = _wanted(sides, SIDES[: SIDES.index(protected)])
+        own.discount(spool.words, exposed)
         found += [(hit, hit.kind == "prompt and answer") for hit in own.find(spool.words, exposed)]
     entries: list[dict[str, Any]] = []
     held: dict[int, int] = {}

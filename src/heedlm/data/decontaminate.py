@@ -29,6 +29,7 @@ _EDITED = 20  # words from which an item is also found when it was edited
 _SHARE = 0.7  # of the words of an item; one changed word leaves at least 15 of 20 in sequences of five
 _REACHED = 13  # words of an item that its own sequences must reach, for an edited item to be told by them
 _FORM = 4  # items that share a sequence make it part of a form
+_COMMON = 10  # rows, likewise, where rows and items come from one source
 _LINE = 120  # characters of a line that may be a short item
 _SENTENCES = re.compile(r"[.?!।。？！]+")
 _MIX = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5, 0x85EBCA77C2B2AE63)
@@ -50,68 +51,14 @@ class Hit(NamedTuple):
     matched: str
 
 
-class Items:
-    """The items to look for: of those that ask the same words one is searched, and all are found."""
+class ShortItems(NamedTuple):
+    """Items of a few words, by their words."""
 
-    def __init__(self, items: Iterable[Item]) -> None:
-        import numpy as np
+    by_words: dict[tuple[str, ...], list[Item]]
 
-        self._short: dict[tuple[str, ...], list[Item]] = {}
-        self._items: list[list[Item]] = []
-        self._starts, line = array("q"), array("q")  # where the words of each begin in the line of all
-        known: dict[str, int] = {}
-        for item in items:
-            found = words(item.asked)
-            if len(found) >= _SIZE:
-                number = known.setdefault(" ".join(found), len(known))
-                if number == len(self._items):
-                    self._items.append([])
-                    self._starts.append(len(line))
-                    line.extend(numbered(found))
-                    line.append(0)
-                self._items[number].append(item)
-            if 0 < len(found) < _WHOLE:
-                self._short.setdefault(tuple(found), []).append(item)
-        self._line = np.array(line, np.int64).view(np.uint64)
-        starts = np.append(np.array(self._starts, np.int64), len(self._line))
-        self._own = np.zeros(len(self._line), bool)  # whether a sequence that begins here belongs to few items
-        grams = _grams(self._line)
-        places = np.flatnonzero(grams)
-        owners = np.searchsorted(starts, places, side="right") - 1
-        pairs = np.unique(np.stack((grams[places], owners.astype(np.uint64))), axis=1)
-        values, often = np.unique(pairs[0], return_counts=True)
-        self._own[places] = often[np.searchsorted(values, grams[places])] < _FORM
-        lone = np.bincount(owners[self._own[places]], minlength=len(self._items)) > 0
-        self._own[places] |= ~lone[owners]  # where all of an item is form, all of it must do
-        places = np.flatnonzero(self._own)
-        owners = np.searchsorted(starts, places, side="right") - 1
-        pairs = np.unique(np.stack((grams[places], owners.astype(np.uint64))), axis=1)
-        self._grams, self._owners = pairs[0], pairs[1].astype(np.int64)
-        self._reached = self._reach(starts)
-        sizes = np.diff(starts) - 1
-        distinct = np.bincount(self._owners, minlength=len(self._items))
-        # Sequences that a row must have before it is worth a closer look.
-        few = np.maximum(1, (_SHARE * self._reached / _SIZE).astype(np.int64))
-        self._needed = np.where(sizes < _EDITED, distinct, few)
-        self._there = np.zeros(1 << _BITS, bool)
-        self._there[self._grams >> np.uint64(64 - _BITS)] = True
-
-    def __len__(self) -> int:
-        return len(self._items) + len(self._short)
-
-    def _reach(self, starts: Places) -> Places:
-        """How many words of each item stand in one of its own sequences."""
-        import numpy as np
-
-        reached = np.zeros(len(self._line) + _SIZE, bool)
-        for step in range(_SIZE):
-            reached[step : step + len(self._own)] |= self._own
-        places = np.flatnonzero(reached[: len(self._line)])
-        return np.bincount(np.searchsorted(starts, places, side="right") - 1, minlength=len(self._items))
-
-    def short(self, texts: Iterable[str]) -> Iterator[Item]:
+    def find(self, texts: Iterable[str]) -> Iterator[Item]:
         """Items of a few words that one of the texts, or a line or sentence of it, consists of."""
-        if not self._short:
+        if not self.by_words:
             return
         seen: set[tuple[str, ...]] = set()
         for text in texts:
@@ -127,9 +74,86 @@ class Items:
                 )
             for piece, least in pieces.items():
                 found = tuple(words(piece)) if piece.count(" ") <= 2 * _WHOLE else ()
-                if len(found) >= least and found in self._short and found not in seen:
+                if len(found) >= least and found in self.by_words and found not in seen:
                     seen.add(found)
-                    yield from self._short[found]
+                    yield from self.by_words[found]
+
+
+class Items:
+    """The items to look for: of those that ask the same words one is searched, and all are found.   short: the short ones."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        import numpy as np
+
+        self.short = ShortItems({})
+        self._items: list[list[Item]] = []
+        self._starts, line = array("q"), array("q")  # where the words of each begin in the line of all
+        known: dict[str, int] = {}
+        for item in items:
+            found = words(item.asked)
+            if len(found) >= _SIZE:
+                number = known.setdefault(" ".join(found), len(known))
+                if number == len(self._items):
+                    self._items.append([])
+                    self._starts.append(len(line))
+                    line.extend(numbered(found))
+                    line.append(0)
+                self._items[number].append(item)
+            if 0 < len(found) < _WHOLE:
+                self.short.by_words.setdefault(tuple(found), []).append(item)
+        self._line = np.array(line, np.int64).view(np.uint64)
+        grams = _grams(self._line)
+        places = np.flatnonzero(grams)
+        values, often = np.unique(_pairs(grams[places], self._owners_of(places))[0], return_counts=True)
+        self._index(values[often >= _FORM])
+
+    def _owners_of(self, places: Places) -> Places:
+        """The item that each place in the line of all belongs to."""
+        import numpy as np
+
+        return np.searchsorted(np.array(self._starts, np.int64), places, side="right") - 1
+
+    def _index(self, forms: Numbers) -> None:
+        """Make the tables by which rows are searched.   forms: sequences that count for nothing."""
+        import numpy as np
+
+        number = len(self._items)
+        grams = _grams(self._line)
+        places = np.flatnonzero(grams)
+        self._own = np.zeros(len(self._line), bool)  # whether the sequence that begins here is the item's own
+        self._own[places] = ~np.isin(grams[places], forms)
+        has_own = np.bincount(self._owners_of(np.flatnonzero(self._own)), minlength=number) > 0
+        self._own[places] |= ~has_own[self._owners_of(places)]  # of an item that is all form, all must be there
+        places = np.flatnonzero(self._own)
+        self._grams, self._owners = _pairs(grams[places], self._owners_of(places))
+        reached = np.zeros(len(self._line) + _SIZE, bool)
+        for step in range(_SIZE):
+            reached[step : step + len(self._own)] |= self._own
+        reached_places = np.flatnonzero(reached[: len(self._line)])
+        self._reached = np.bincount(self._owners_of(reached_places), minlength=number) * has_own
+        distinct = np.bincount(self._owners, minlength=number)
+        sizes = np.diff(np.append(np.array(self._starts, np.int64), len(self._line))) - 1
+        edited = (sizes >= _EDITED) & (self._reached >= _REACHED)
+        # Sequences that a row must have before it is worth a closer look.
+        self._needed = np.where(edited, np.maximum(1, (_SHARE * self._reached / _SIZE).astype(np.int64)), distinct)
+        self._there = np.zeros(1 << _BITS, bool)
+        self._there[self._grams >> np.uint64(64 - _BITS)] = True
+
+    def discount(self, file: WordFile, wanted: Callable[[int], bool]) -> None:
+        """Take what many of the wanted rows have in common for a form as well: for items from the same source as the rows."""
+        import numpy as np
+
+        if not self._items:
+            return
+        having = np.zeros(len(self._grams), np.int64)
+        for chunk in file.chunks():
+            rows, places = self._found(file, chunk)
+            there = np.array([wanted(row) for row in chunk], bool)
+            having += np.bincount(places[there[rows]], minlength=len(having))
+        self._index(self._grams[having > _COMMON])
+
+    def __len__(self) -> int:
+        return len(self._items) + len(self.short.by_words)
 
     def find(self, file: WordFile, wanted: Callable[[int], bool]) -> Iterator[Hit]:
         """Every wanted row of the file that holds an item of five words or more, with the item."""
@@ -138,30 +162,29 @@ class Items:
         if not self._items:
             return
         for chunk in file.chunks():
-            line = file.read(chunk.start, chunk.stop)
-            ends = np.array(file.ends[chunk.start : chunk.stop], np.int64)
-            ends -= file.ends[chunk.start - 1] if chunk.start else 0
-            for row, owner in self._candidates(_grams(line), ends):
-                if wanted(chunk.start + row):
-                    part = line[int(ends[row - 1]) if row else 0 : int(ends[row])]
-                    yield from self._verified(chunk.start + row, part, file.asked[chunk.start + row], owner)
+            rows, places = self._found(file, chunk)
+            keys, counts = np.unique(rows * len(self._items) + self._owners[places], return_counts=True)
+            enough = counts >= self._needed[keys % len(self._items)]
+            for row, owner in (divmod(key, len(self._items)) for key in keys[enough].tolist()):
+                index = chunk.start + row
+                if wanted(index):
+                    yield from self._verified(index, file.read(index, index + 1), file.asked[index], owner)
 
-    def _candidates(self, grams: Numbers, ends: Places) -> Iterator[tuple[int, int]]:
-        """Pairs of a row and an item with enough sequences in common."""
+    def _found(self, file: WordFile, chunk: range) -> tuple[Places, Places]:
+        """Places of rows in the chunk, and of the sequences of items that they hold, each pair once."""
         import numpy as np
 
+        ends = np.array(file.ends[chunk.start : chunk.stop], np.int64)
+        ends -= file.ends[chunk.start - 1] if chunk.start else 0
+        grams = _grams(file.read(chunk.start, chunk.stop))
         at = np.flatnonzero(self._there[grams >> np.uint64(64 - _BITS)])
         first = np.searchsorted(self._grams, grams[at], side="left")
         number = np.searchsorted(self._grams, grams[at], side="right") - first
         rows = np.repeat(np.searchsorted(ends, at, side="right"), number)
         # Each sequence leads to as many items as have it: places first, first + 1, ...
         steps = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-        places = np.repeat(first, number) + steps
-        once = np.unique(np.stack((rows, places)), axis=1)  # a sequence may stand several times in a row
-        keys, counts = np.unique(once[0] * len(self._items) + self._owners[once[1]], return_counts=True)
-        enough = counts >= self._needed[keys % len(self._items)]
-        for key in keys[enough].tolist():
-            yield divmod(key, len(self._items))
+        once = np.unique(rows * len(self._grams) + np.repeat(first, number) + steps)
+        return once // len(self._grams), once % len(self._grams)
 
     def _verified(self, row: int, line: Numbers, asked: int, owner: int) -> Iterator[Hit]:
         same = self._items[owner]
@@ -177,12 +200,23 @@ class Items:
                 if self._own[start + place] and gram in there:
                     covered[place : place + _SIZE] = [True] * _SIZE
             reached = int(self._reached[owner])
-            share, matched = sum(covered) / reached, _runs(found, covered)
-            if len(found) < _EDITED or reached < _REACHED or share < _SHARE:
+            if len(found) < _EDITED or reached < _REACHED or sum(covered) < _SHARE * reached:
                 return
+            share, matched = sum(covered) / reached, _runs(found, covered)
         for item in same:
             kind: Kind = "prompt and answer" if _answered(line, asked, item.answer, there) else "prompt"
             yield Hit(row, item, kind, round(share, 4), matched)
+
+
+def _pairs(grams: Numbers, owners: Places) -> tuple[Numbers, Places]:
+    """The distinct pairs of a sequence and its owner, by sequence."""
+    import numpy as np
+
+    order = np.lexsort((owners, grams))
+    grams, owners = grams[order], owners[order]
+    new = np.ones(len(grams), bool)
+    new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
+    return grams[new], owners[new]
 
 
 def _runs(found: Sequence[str], covered: Sequence[bool]) -> str:

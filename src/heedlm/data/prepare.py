@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from heedlm.data import sheet
 from heedlm.data.card import SplitTally, Tally, card_json
 from heedlm.data.checks import AnswerWatch, Checks, find_leaks, find_repeats, read_evaluations, repeats_across
+from heedlm.data.crew import crew_size
 from heedlm.data.decontaminate import Items
 from heedlm.data.folder import replaced_folder
 from heedlm.data.reuse import earlier, file_hash, fingerprint
@@ -82,6 +83,7 @@ def prepare(
     seed: int,
     checks: Checks | None = None,
     frozen: bool = False,
+    workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> PrepareReport:
     """Read the sources, drop broken rows and repeats, split without leaks, write `out` whole or not at all.
@@ -89,8 +91,8 @@ def prepare(
     val, test: a file is read with the mapping of the sources where they all have the same, and its rows are recognised
     otherwise.   max_bad: share of rows, in 0..1, that may be broken; above it the run is refused with what is wrong.
     seed: another seed, another split.   checks: what else to look for; None looks for broken rows and exact repeats alone.
-    frozen: a result that is there may not be replaced by another one.
-    Raises HeedError; `out` is then as it was.
+    frozen: a result that is there may not be replaced by another one.   workers: processes that look at rows; None takes
+    one per core where there are many.   Raises HeedError; `out` is then as it was.
     """
     started = time.perf_counter()
     if not 0 <= max_bad <= 1:
@@ -112,8 +114,9 @@ def prepare(
     if card is None:
         evaluations = read_evaluations(checks)
         with replaced_folder(out, NAMES) as folder:
-            with Spool(folder, inputs, Tally(), checks, evaluations) as spool:
-                read_inputs(spool, max_bad, on_progress)
+            with Spool(folder, inputs, Tally(), checks) as spool:
+                size = crew_size([source.file for source in inputs]) if workers is None else workers
+                read_inputs(spool, max_bad, checks, evaluations.short, size, on_progress)
                 card = _make(folder, spool, checks, evaluations, shares, seed, on_progress or _silent)
             card["fingerprint"] = now
             _write(folder / "card.json", json.dumps(card, ensure_ascii=False, indent=1) + "\n")

@@ -17,20 +17,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from heedlm.data.card import LENGTHS, SourceTally, Tally, count_dropped, count_flag, count_kept, reason_of
+from heedlm.data.card import LENGTHS, SourceTally, Tally, about, count_dropped, count_flag, count_kept, reason_of
 from heedlm.data.checks import Checks
-from heedlm.data.clean.rules import Finding, clean, words_of
-from heedlm.data.decontaminate import Items
-from heedlm.data.duplicates import duplicate_key
+from heedlm.data.clean.rules import Finding
+from heedlm.data.crew import Crew
+from heedlm.data.decontaminate import ShortItems
+from heedlm.data.examine import Examined, Examiner
 from heedlm.data.items import Item
 from heedlm.data.languages import language
-from heedlm.data.schema import shape_of, to_examples
-from heedlm.data.sources import Row, read_rows
-from heedlm.data.split import Keys, Side, keys_of
+from heedlm.data.sources import read_rows
+from heedlm.data.split import Keys, Side
 from heedlm.data.store import from_line, to_line
-from heedlm.data.words import WordFile, told, words
+from heedlm.data.words import WordFile, words
 from heedlm.errors import HeedError, Problem
-from heedlm.messages import Example
 
 DROPPED_VERSION = 1
 FLAGGED_VERSION = 1
@@ -53,14 +52,14 @@ class Spool:
     problems: the first broken rows.   broken: how many, by reason.
     """
 
-    def __init__(self, folder: Path, inputs: Sequence[Input], tally: Tally, checks: Checks, evaluations: Items) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[Input], tally: Tally, checks: Checks) -> None:
         self.inputs, self.tally = inputs, tally
         self.keys: list[Keys] = []
         self.sides: list[Side | None] = []
         self.short: list[tuple[int, Item]] = []
         self.left_out: dict[int, Problem] = {}
         self.words = WordFile(folder / "words")
-        self._checks, self._evaluations = checks, evaluations
+        self._checks = checks
         self._findings: dict[int, tuple[Finding, ...]] = {}
         self.problems: list[Problem] = []
         self.broken: Counter[str] = Counter()
@@ -91,54 +90,48 @@ class Spool:
             self._spool.close()
             self._path.unlink(missing_ok=True)
 
-    def add(self, number: int, row: Row | Problem) -> None:
-        """Take in one row of input `number`, whatever it turns out to be."""
-        source = self.inputs[number]
-        for found in [row] if isinstance(row, Problem) else to_examples(row, source.mapping):
-            if isinstance(found, Problem):
-                self.broken[reason_of(found)] += 1
+    def add(self, number: int, found: Sequence[Examined | Problem]) -> None:
+        """Take in what one row of input `number` gave."""
+        for one in found:
+            if isinstance(one, Problem):
+                self.broken[reason_of(one)] += 1
                 if len(self.problems) < _SHOWN:
-                    self.problems.append(found)
-                self.drop(number, found)
-            elif isinstance(row, Row):
-                self._keep(number, found, row)
+                    self.problems.append(one)
+                self.drop(number, one)
+            else:
+                self._keep(number, one)
 
-    def _keep(self, number: int, example: Example, row: Row) -> None:
-        source, checks = self.inputs[number], self._checks
-        contents = words_of(example)
-        cleaned = clean(example, contents, checks.clean, checks.limits)
-        wrong = next((finding for finding in cleaned.findings if checks.clean[finding.rule] == "drop"), None)
+    def _keep(self, number: int, found: Examined) -> None:
+        source, rules = self.inputs[number], self._checks.clean
+        wrong = next((finding for finding in found.findings if rules[finding.rule] == "drop"), None)
         if wrong is not None and source.side is None:  # a val or test file is the user's: its rows are flagged only
             mend = f"mend the row, or keep such rows: --set data.clean.{wrong.rule}=flag"
-            self.drop(number, Problem(f"{wrong.rule}: {wrong.what}", row.where, mend))
+            self.drop(number, Problem(f"{wrong.rule}: {wrong.what}", found.where, mend))
             return
-        if cleaned.example is not example:
-            example = cleaned.example
-            contents = words_of(example)
-        key = duplicate_key(example)
-        if key in self._first:
-            same = self.where(self._first[key])
+        if found.duplicate in self._first:
+            same = self.where(self._first[found.duplicate])
             mend = "nothing to do: one copy is kept"
-            self.drop(number, Problem(f"duplicate: same conversation as {same}", row.where, mend))
+            self.drop(number, Problem(f"duplicate: same conversation as {same}", found.where, mend))
             return
-        index = self._first[key] = len(self.keys)
-        if example.id in self._ids:
-            example = dataclasses.replace(example, id=f"{example.id}-{key:016x}")
+        index = self._first[found.duplicate] = len(self.keys)
+        name, line = found.id, found.line
+        if name in self._ids:
+            name = f"{name}-{found.duplicate:016x}"
+            line = to_line(dataclasses.replace(from_line(line, found.where), id=name))
             self.tally.renamed += 1
-        self._ids.add(example.id)
-        if cleaned.findings:
-            self._findings[index] = cleaned.findings
-        self.words.add(example, told(example, contents))
-        texts = (message.content for message in example.messages if message.role in ("user", "tool"))
-        self.short += ((index, item) for item in self._evaluations.short(texts))
-        self.keys.append(keys_of(example))
+        self._ids.add(name)
+        if found.findings:
+            self._findings[index] = found.findings
+        self.words.add(found.words)
+        self.short += ((index, item) for item in found.short)
+        self.keys.append(found.keys)
         self.sides.append(source.side)
         self._files.append(number)
-        self._line_numbers.append(int(row.where.rpartition(":")[2]))
-        shape = shape_of(row.value, source.mapping) or ""
-        self._shapes.append(sys.intern(shape))
-        self._lengths.extend(count_kept(self.tally, str(source.file), example, shape, cleaned.language))
-        self._spool.write(to_line(example))
+        self._line_numbers.append(int(found.where.rpartition(":")[2]))
+        self._shapes.append(sys.intern(found.about.shape))
+        self._lengths.extend(found.about.lengths)
+        count_kept(self.tally, str(source.file), found.about)
+        self._spool.write(line)
 
     def leave_out(self, index: int, problem: Problem) -> None:
         """Decide that an example stays out after all; the first reason counts."""
@@ -149,8 +142,9 @@ class Spool:
         number, problem = self._files[index], self.left_out.get(index)
         if problem is not None:
             example = from_line(line, problem.where)
-            spoken = language(example.messages[-1].content, words(example.messages[-1].content))
-            count_kept(self.tally, str(self.inputs[number].file), example, self._shapes[index], spoken, by=-1)
+            last = example.messages[-1].content
+            taken_back = about(example, self._shapes[index], language(last, words(last)))
+            count_kept(self.tally, str(self.inputs[number].file), taken_back, by=-1)
             self.drop(number, problem)
             return False
         for rule, what in self._findings.get(index, ()):
@@ -192,19 +186,31 @@ def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n"
 
 
-def read_inputs(spool: Spool, max_bad: float, on_progress: Callable[[str, int], None] | None) -> None:
-    """Read every input into the spool. Raises HeedError when too much is broken, or nothing is left."""
+def read_inputs(
+    spool: Spool,
+    max_bad: float,
+    checks: Checks,
+    short: ShortItems,
+    workers: int,
+    on_progress: Callable[[str, int], None] | None,
+) -> None:
+    """Read every input into the spool. Raises HeedError when too much is broken, or nothing is left.
+
+    workers: processes that look at rows; the result is the same for any number.
+    """
     fatal: list[Problem] = []
-    for number, source in enumerate(spool.inputs):
-        counts = spool.tally.sources[str(source.file)] = SourceTally()
-        try:
-            for row in read_rows(source.file):
-                counts.rows += 1
-                spool.add(number, row)
-                if on_progress is not None and counts.rows % 1000 == 0:
-                    on_progress(f"reading {source.file.name}", spool.tally.rows)
-        except HeedError as error:  # the rest of this file is lost; the others may hold problems too
-            fatal += error.problems
+    with Crew(workers) as crew:
+        for number, source in enumerate(spool.inputs):
+            counts = spool.tally.sources[str(source.file)] = SourceTally()
+            how = Examiner(source.mapping, checks.clean, checks.limits, short)
+            try:
+                for found in crew.examined(read_rows(source.file), how):
+                    counts.rows += 1
+                    spool.add(number, found)
+                    if on_progress is not None and counts.rows % 1000 == 0:
+                        on_progress(f"reading {source.file.name}", spool.tally.rows)
+            except HeedError as error:  # the rest of this file is lost; the others may hold problems too
+                fatal += error.problems
     if fatal:
         raise HeedError.of([*fatal, *_listed(spool)])
     bad, rows = spool.broken.total(), spool.tally.rows

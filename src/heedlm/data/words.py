@@ -58,7 +58,7 @@ _NEGATIONS = frozenset(
     ]
 )
 _SHORT = 15  # words; a shorter answer says too little about whether two questions ask the same
-_REMEMBERED = 1 << 20  # words whose number is remembered: some hundred megabytes at most
+_REMEMBERED = 1 << 19  # words whose number is remembered: some fifty megabytes at most
 _GAP = ("", "")  # behind each turn, so that no sequence of up to three words runs from one turn into the next
 GAP = len(_GAP)
 
@@ -131,33 +131,47 @@ def told(example: Example, contents: Sequence[Sequence[str]]) -> Told:
     return Told(asked, answered)
 
 
-class WordFile:
-    """The words of many examples, added one by one, then read back in order or by index; each turn ends with a gap.
+class Line(NamedTuple):
+    """The words of an example as numbers, 0 for a gap; the first `asked` of them are asked.
 
-    keys: 64 bits per example, equal where nothing differs that must not (facts, system text, roles, tools).
-    wholes: instead of a key where the answer is short: equal for equal question words and an equal answer; else 0.
+    key: equal where nothing differs that must not (facts, system text, roles, tools).   whole: instead of a key where the
+    answer is short: equal for equal question words and an equal answer. The other of the two is 0.
     """
+
+    numbers: array[int]
+    asked: int
+    key: int
+    whole: int
+
+
+def line_of(example: Example, found: Told) -> Line:
+    """The line of an example.   found: its words."""
+    numbers = numbered(found.asked)
+    asked = len(numbers)
+    numbers.extend(numbered(found.answered))
+    return Line(numbers, asked, *_keys(example, found))
+
+
+class WordFile:
+    """The words of many examples, added one by one, then read back in order or by index. Arrays as in `Line`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("wb")
         self.ends = array("Q")  # where the words of an example end in the file, gaps included
-        self.asked = array("L")  # how many of them are asked, gaps included
+        self.asked = array("L")
         self.keys, self.wholes = array("Q"), array("Q")
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def add(self, example: Example, found: Told) -> None:
-        """Take in the next example. found: its words."""
-        line = numbered(found.asked)
-        self.asked.append(len(line))
-        line.extend(numbered(found.answered))
-        line.tofile(self._file)
-        self.ends.append((self.ends[-1] if self.ends else 0) + len(line))
-        key, whole = _keys(example, found)
-        self.keys.append(key)
-        self.wholes.append(whole)
+    def add(self, line: Line) -> None:
+        """Take in the words of the next example."""
+        line.numbers.tofile(self._file)
+        self.ends.append((self.ends[-1] if self.ends else 0) + len(line.numbers))
+        self.asked.append(line.asked)
+        self.keys.append(line.key)
+        self.wholes.append(line.whole)
 
     def read(self, first: int, last: int) -> npt.NDArray[np.uint64]:
         """The words of examples first..last (excluded)."""

@@ -15,6 +15,7 @@ from heedlm.train.numerics import Comparison
 from heedlm.train.plan import gib, in_words
 
 _PACKAGES = ("torch", "transformers", "peft")
+_SHOWN = 6  # findings; a data set may have thousands
 _COLOURS = {"error": "bold red", "warning": "yellow"}
 
 
@@ -34,10 +35,13 @@ def verdict(report: CheckReport) -> str:
 def page(report: CheckReport) -> list[RenderableType]:
     """The whole screen, from the top down."""
     parts: list[RenderableType] = [Text(verdict(report), style="bold green" if report.ok else "bold red")]
-    for finding in sorted(report.findings, key=lambda one: one.severity):  # errors come first
+    found = sorted(report.findings, key=lambda one: one.severity)  # errors come first
+    for finding in found[:_SHOWN]:
         parts.append(Text(f"{finding.severity}: ", style=_COLOURS[finding.severity]).append(finding.what, "default"))
         if finding.mend:  # unbroken, for the commands in it are there to be copied
             parts.append(Text(f"  mend {finding.mend}", style="dim", no_wrap=True))
+    if len(found) > _SHOWN:
+        parts.append(Text(f"and {len(found) - _SHOWN:,} more (--json tells all)", style="dim"))
     table = Table(show_header=False, box=None, padding=(0, 1), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True, style="dim")

@@ -21,7 +21,7 @@ _IP6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:){2,7}(?::?[0-9A-Fa-f]{1,4}
 _KEY = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{40,}|\bglpat-[\w-]{20,}|\bsk-(?:ant-|proj-)?[\w-]{24,}"
     r"|\bsk_live_[A-Za-z0-9]{20,}|\bxox[abprs]-[A-Za-z0-9-]{16,}|\bAIza[\w-]{35}|\bhf_[A-Za-z0-9]{30,}|\bSG\.[\w-]{20,}\.[\w-]{20,}"
-    r"|\beyJ[\w-]{15,}\.[\w-]{15,}\.[\w-]{15,}|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----(?:[\s\S]{0,8000}?-----END [A-Z ]{0,20}PRIVATE KEY-----)?"
+    r"|(?<![\w-])eyJ[\w-]{15,}\.[\w-]{15,}\.[\w-]{15,}|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----(?:[\s\S]{0,4000}?-----END [A-Z ]{0,20}PRIVATE KEY-----)?"
 )
 
 _KEY_HINTS = ("AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "sk_live_")

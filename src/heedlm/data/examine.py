@@ -1,0 +1,74 @@
+"""All that is to be known about one row on its own: its example as a line, and the few numbers that are compared later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from heedlm.data.card import About, about
+from heedlm.data.clean.rules import Action, Finding, Limits, clean, words_of
+from heedlm.data.decontaminate import ShortItems
+from heedlm.data.duplicates import duplicate_key
+from heedlm.data.items import Item
+from heedlm.data.schema import shape_of, to_examples
+from heedlm.data.sources import Row
+from heedlm.data.split import Keys, keys_of
+from heedlm.data.store import to_line
+from heedlm.data.words import Line, line_of, told
+from heedlm.errors import Problem
+from heedlm.messages import Example
+
+
+class Examiner(NamedTuple):
+    """What to look at. mapping: our field name -> the name in the file.   actions, limits: of cleaning.   short: items."""
+
+    mapping: Mapping[str, str]
+    actions: Mapping[str, Action]
+    limits: Limits
+    short: ShortItems
+
+
+class Examined(NamedTuple):
+    """An example that could be kept. line: of a split file.   duplicate: equal for equal conversations.
+
+    findings: of cleaning.   words: for near-duplicates and contamination.   short: items of a few words that it holds.
+    """
+
+    where: str
+    id: str
+    line: bytes
+    duplicate: int
+    keys: Keys
+    about: About
+    findings: tuple[Finding, ...]
+    words: Line
+    short: tuple[Item, ...]
+
+
+def examine(row: Row | Problem, how: Examiner) -> list[Examined | Problem]:
+    """What a row gives: its examples, or the problems in their place."""
+    if isinstance(row, Problem):
+        return [row]
+    found = to_examples(row, how.mapping)
+    shape = shape_of(row.value, how.mapping) or ""
+    return [one if isinstance(one, Problem) else _look(one, shape, how) for one in found]
+
+
+def _look(example: Example, shape: str, how: Examiner) -> Examined:
+    contents = words_of(example)
+    cleaned = clean(example, contents, how.actions, how.limits)
+    if cleaned.example is not example:
+        example = cleaned.example
+        contents = words_of(example)
+    texts = (message.content for message in example.messages if message.role in ("user", "tool"))
+    return Examined(
+        example.source,
+        example.id,
+        to_line(example),
+        duplicate_key(example),
+        keys_of(example),
+        about(example, shape, cleaned.language),
+        cleaned.findings,
+        line_of(example, told(example, contents)),
+        tuple(how.short.find(texts)),
+    )
