@@ -3,7 +3,9 @@
     .venv/bin/python benchmarks/data.py              100,000 rows and 1,000,000 rows
     .venv/bin/python benchmarks/data.py --quick      a smoke run of 2,000 rows
 
-Each measurement is a process of its own, so that its peak memory is its own. kept_error compares with an exact answer
+Each measurement is a process of its own, so that its peak memory is its own. Against datatrove stands all of `prepare` on
+the same rows (its four MinHash stages do a part of that), against TRL template, tokens, proof and packing (it has no
+proof); a peer that is not installed is left out. kept_error compares with an exact answer
 that is computed here from the texts, without the search that heed uses, on the first rows of the file.
 """
 
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -24,13 +27,14 @@ from typing import Any
 import common
 from common import BENCH, Failed, say
 from data_rows import Made, write
-from rows import TEMPLATE, tokenizer_folder
+from rows import TEMPLATE, model_folder, tokenizer_folder
 
 from heedlm.data.words import facts, words
 
 SIMILARITY = 0.8
 CREW = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 EXACT_ROWS = 8000  # of which the exact answer is computed
+PEER_ROWS = 10_000  # on which peers are measured
 
 
 def worker(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,10 +62,68 @@ def worker(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**done, "seconds": time.perf_counter() - began, "peak": _peak()}
 
 
+def versus_peers(made: Made, threads: int) -> dict[str, Any]:
+    """Seconds of a peer over seconds of heed, on the first rows of the file."""
+    folder = BENCH / "work" / "data" / "peers"
+    (folder / "texts").mkdir(parents=True, exist_ok=True)
+    with made.rows.open("rb") as file:
+        rows = [json.loads(line) for line, _ in zip(file, range(PEER_ROWS), strict=False)]
+    asked = ["\n\n".join(part for part in (row["instruction"], row["input"]) if part) for row in rows]
+    chats, part = folder / "chats.jsonl", folder / "rows.jsonl"
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf8")
+    with chats.open("w", encoding="utf8") as file_of_chats:
+        for question, row in zip(asked, rows, strict=True):
+            turns = {"prompt": [{"role": "user", "content": question}]}
+            file_of_chats.write(
+                json.dumps({**turns, "completion": [{"role": "assistant", "content": row["output"]}]}) + "\n"
+            )
+    for number in range(threads):
+        texts = [
+            json.dumps({"id": str(place), "text": f"{question}\n{row['output']}"}) + "\n"
+            for place, (question, row) in enumerate(zip(asked, rows, strict=True))
+            if place % threads == number
+        ]
+        (folder / "texts" / f"{number}.jsonl").write_text("".join(texts), "utf8")
+    _, ours = run(made._replace(rows=part), "ours", tokenise=True)
+    specs = {
+        "datatrove": ("datatrove_worker.py", {"texts": str(folder / "texts")}, ours["prepare_seconds"]),
+        "trl": ("trl_prepare_worker.py", {"model": str(_templated()), "chats": str(chats)}, ours["tokenise_seconds"]),
+    }
+    ratios: dict[str, Any] = {}
+    for peer, (script, spec, seconds) in specs.items():
+        shutil.rmtree(BENCH / "work" / f"data-{peer}", ignore_errors=True)
+        try:
+            report = common.run_worker(common.peer_python(peer), script, spec, threads=threads, name=f"data-{peer}")
+        except Failed as error:
+            say(f"{peer} is left out: {error}")
+            ratios[f"ratio_vs_{peer}"] = None
+            continue
+        say(f"{peer}: {report['seconds']:.1f} s, heed {seconds:.1f} s")
+        ratios[f"ratio_vs_{peer}"] = round(report["seconds"] / seconds, 2)
+        ratios[f"{peer}_report"] = report
+    return ratios
+
+
+def _templated() -> Path:
+    """A tiny model whose tokenizer has the chat template that heed renders with."""
+    from heedlm.templates.chat import load_template
+    from heedlm.tokens.tokenizer import load_tokenizer
+
+    folder = model_folder("tiny")
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = load_template(TEMPLATE, tokenizer).source
+    target = BENCH / "models" / "tiny-templated"
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    tokenizer.save_pretrained(target)
+    return target
+
+
 def _tokenise(run: Path) -> dict[str, Any]:
-    """The token store of the splits, and `encode_batch` alone on the same rendered text."""
+    """The token store of the splits and its rows packed, and `encode_batch` alone on the same rendered text."""
     from heedlm.data.store import read_split
     from heedlm.templates.chat import load_template, plain, segments
+    from heedlm.tokens.pack import best_fit_rows
+    from heedlm.tokens.store import open_split
     from heedlm.tokens.tokenise import Limits, tokenise
     from heedlm.tokens.tokenizer import load_tokenizer
 
@@ -71,6 +133,9 @@ def _tokenise(run: Path) -> dict[str, Any]:
     began = time.perf_counter()
     cpu = time.process_time()
     tokenise(run / "tokens", template, tokenizer, splits, [], Limits(2048, "drop", True, 0.0, 0), lambda line: None)
+    sequences = open_split(run / "tokens", "train")
+    assert sequences is not None
+    best_fit_rows([len(sequence.ids) for sequence in sequences], 2048)
     taken, spent = time.perf_counter() - began, time.process_time() - cpu
     texts = [
         plain("".join(part.text for part in parts))
@@ -93,7 +158,7 @@ def _peak() -> int:
 def run(made: Made, name: str, *, tokenise: bool, near_duplicates: str = "drop") -> tuple[Path, dict[str, Any]]:
     """One worker in a process of its own."""
     folder = BENCH / "work" / "data" / name
-    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     spec = {"rows": str(made.rows), "items": str(made.items), "run": str(folder / "run"), "tokenise": tokenise}
     command = [sys.executable, __file__, "--worker", json.dumps({**spec, "near_duplicates": near_duplicates})]
@@ -267,12 +332,14 @@ def main() -> None:
     result |= found(made, data)
     result["kept_error"], first = kept_error(made, folder, options.seed)
     result["cross_split_groups"] = cross_split(first)
+    result |= versus_peers(made, CREW)
     if most:
         large = write(folder / str(most), most, options.seed)
         _, report = run(large, "most", tokenise=False)
         result |= {"peak_bytes_1m": report["peak"], "seconds_1m": round(report["seconds"], 1)}
     result |= {"rows": made.counts, "distinct": made.distinct, "rows_sha": made.sha, "source": made.source, "runs": 1}
-    print(common.table(("figure", "value"), [(name, value) for name, value in result.items() if name != "rows"]))
+    shown = [(name, value) for name, value in result.items() if not isinstance(value, dict)]
+    print(common.table(("figure", "value"), shown))
     common.finish("data", result, began=began, threads=CREW, smoke=count < 100_000)
 
 

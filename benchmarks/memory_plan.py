@@ -54,6 +54,7 @@ GRID = [
     Point("35m", (1500, 2000), 4096, 4096, lora=True),
     Point("35m", (1500, 2000), 4096, 4096, lora=True, recompute="selective", at_once=True),
     Point("35m", (100, 600), 2048, 2048, precision="fp32"),
+    Point("35m", (50, 200), 2048, 2048, lora=True, precision="fp32"),
     Point("35m", (100, 600), 4096, 4096, lora=True, recompute="full", at_once=True, precision="fp32"),
     Point("135m", (100, 400), 1024, 2048),
     Point("135m", (100, 400), 1024, 1024, lora=True),

@@ -196,6 +196,15 @@ def test_the_runs_own_test_rows_are_protected(tmp_path):
     ]
 
 
+def test_rows_of_one_form_do_not_contaminate_each_other(tmp_path):
+    form = "Write a polite letter in which {} of the shop explains to {} that the parcel with the {} comes a week late."
+    names = [f"{first}{last}" for first in ("An", "Be", "Ca", "Do", "El", "Fa") for last in ("ra", "do", "na", "lin")]
+    trios = zip(names, names[1:], names[2:], strict=False)
+    rows = [(form.format(one, other, thing), f"Dear {other}, ...") for one, other, thing in trios]
+    report = run(tmp_path, rows, Checks(near_duplicates="drop"), val=0.2, test=0.2)
+    assert (report.kept, report.contaminated, report.near_duplicates) == (22, 0, 0)
+
+
 def test_contradictions_are_reported_and_kept(tmp_path):
     rows = [
         *pairs(20),

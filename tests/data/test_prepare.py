@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from heedlm.data.decontaminate import Items
 from heedlm.data.prepare import NAMES, PrepareReport, Source, prepare
 from heedlm.data.store import read_split
 from heedlm.errors import HeedError
@@ -370,19 +370,19 @@ def test_preparing_imports_neither_torch_nor_transformers():
     assert done.stdout.strip() == "set()"
 
 
-def test_ten_thousand_rows_take_less_than_two_seconds_of_a_core(tmp_path):
+def test_rows_of_one_form_are_not_compared_pair_by_pair(tmp_path, monkeypatch):
+    # Every row shares most of its words with all others: compared in pairs, 2,000 rows are half a million comparisons.
     rows = [
         {
             "instruction": f"Explain point {i} of the plan in your own words, please.",
             "input": f"item {i} " * 10,
             "output": f"It says {i}. " * 20,
         }
-        for i in range(10_000)
+        for i in range(2000)
     ]
     rows_file(tmp_path / "rows.jsonl", rows)
-    started = time.process_time()
-    report = run(tmp_path)
-    assert report.kept == 10_000
-    assert (
-        time.process_time() - started < 4.0
-    )  # 0.9 s on one core of the machine it was written on; twice the aim for slow ones
+    compared = []
+    verified = Items._verified
+    monkeypatch.setattr(Items, "_verified", lambda self, *found: compared.append(found[0]) or verified(self, *found))
+    assert run(tmp_path).kept == 2000
+    assert len(compared) < 20 * len(rows)

@@ -105,7 +105,8 @@ class Items:
         grams = _grams(self._line)
         places = np.flatnonzero(grams)
         values, often = np.unique(_pairs(grams[places], self._owners_of(places))[0], return_counts=True)
-        self._index(values[often >= _FORM])
+        self._forms = values[often >= _FORM]  # sequences that count for nothing
+        self._index()
 
     def _owners_of(self, places: Places) -> Places:
         """The item that each place in the line of all belongs to."""
@@ -113,15 +114,15 @@ class Items:
 
         return np.searchsorted(np.array(self._starts, np.int64), places, side="right") - 1
 
-    def _index(self, forms: Numbers) -> None:
-        """Make the tables by which rows are searched.   forms: sequences that count for nothing."""
+    def _index(self) -> None:
+        """Make the tables by which rows are searched."""
         import numpy as np
 
         number = len(self._items)
         grams = _grams(self._line)
         places = np.flatnonzero(grams)
         self._own = np.zeros(len(self._line), bool)  # whether the sequence that begins here is the item's own
-        self._own[places] = ~np.isin(grams[places], forms)
+        self._own[places] = ~np.isin(grams[places], self._forms)
         has_own = np.bincount(self._owners_of(np.flatnonzero(self._own)), minlength=number) > 0
         self._own[places] |= ~has_own[self._owners_of(places)]  # of an item that is all form, all must be there
         places = np.flatnonzero(self._own)
@@ -150,7 +151,8 @@ class Items:
             rows, places = self._found(file, chunk)
             there = np.array([wanted(row) for row in chunk], bool)
             having += np.bincount(places[there[rows]], minlength=len(having))
-        self._index(self._grams[having > _COMMON])
+        self._forms = np.union1d(self._forms, self._grams[having > _COMMON])
+        self._index()
 
     def __len__(self) -> int:
         return len(self._items) + len(self.short.by_words)

@@ -339,7 +339,8 @@ def _notes(spool: Spool, asked: Sequence[str], found: Mapping[str, Any], sides: 
     leaked, dropped = found["contamination"]["rows"], found["contamination"]["dropped"]
     if leaked:
         notes.append(
-            f"{leaked:,} row(s) hold an item of an evaluation ({dropped:,} of them dropped); they are in contamination.jsonl"
+            f"{leaked:,} row(s) hold an item of an evaluation file, or of this run's own val or test ({dropped:,} of them "
+            "dropped); they are in contamination.jsonl"
         )
     return notes
 

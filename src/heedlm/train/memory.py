@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 _MOMENTS = 2  # of AdamW, per trainable weight
 _FP32 = 4
 # The first step of a process on a CPU runs code and takes scratch space that it keeps.
-_LIBRARIES = 64 * MIB
-# What glibc's heap holds beside tensors that come and go (benchmarks/memory_plan.py). An aligned request seldom fits into
-# a chunk of its own size that was freed, so the heap grows, by this share of the activations: more in bf16, where tensors of
-# two sizes take turns. Logits and large matrices are above its 32 MB and are mapped by themselves. Where large blocks go
-# back at once, little is left of it.
-_HOLES_FP32, _HOLES_BF16, _NO_HOLES = 0.3, 0.55, 0.05
+_LIBRARIES = 80 * MIB
+# What glibc's heap holds beside tensors that come and go. An aligned request seldom fits into a chunk of its own size that
+# was freed, so the heap grows, by a quarter to three quarters of the activations in the runs of benchmarks/memory_plan.py;
+# logits and large matrices are above its 32 MB and are mapped by themselves. Where large blocks go back at once, little is
+# left of it.
+_HOLES, _NO_HOLES = 0.45, 0.05
 
 
 class Load(NamedTuple):
@@ -148,8 +148,7 @@ def need(of: Profile, load: Load, how: Recompute, micro_batches: int, *, holes: 
     end = of.gradients + of.widest * _FP32
     optimizer = _MOMENTS * of.gradients
     moving = max(waiting + of.kept.fixed + activations + work, end)
-    kept_open = (_HOLES_FP32 if of.item == _FP32 else _HOLES_BF16) * activations if holes else _NO_HOLES * moving
-    heap = _LIBRARIES + kept_open if of.on_cpu else 0.0
+    heap = _LIBRARIES + (_HOLES * activations if holes else _NO_HOLES * moving) if of.on_cpu else 0.0
     parts = (of.weights, optimizer, of.gradients, of.kept.fixed, activations, work, heap)
     return Need(*(round(part) for part in (*parts, of.weights + optimizer + moving + heap)))
 
