@@ -270,8 +270,8 @@ PRETRAINING: dict[str, Words] = {
         "When an epoch ends.",
     ),
     "corpus.mix": Words(
-        "Shares of the kinds of document that the built-in world writes: `geography`, `papers`, `echo`, `figures`. Empty: "
-        "0.46, 0.48, 0.06 and none.",
+        "Shares of the kinds of document that the built-in world writes: `geography`, `papers`, `echo`, `figures`, "
+        "`forms`. Empty: 0.46, 0.48, 0.06 and none of the last two.",
         "The documents.",
     ),
     "shape.vocab_size": Words("Tokens of the tokenizer that is trained first.", "Tokens per document, parameters."),

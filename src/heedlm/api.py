@@ -335,9 +335,10 @@ def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False,
 
 def silent() -> Observer:
     """An observer that says nothing."""
+    from heedlm.train.meter import Meter
     from heedlm.train.stage import Observer
 
-    return Observer(lambda line: None, lambda step, of, report: None)
+    return Observer(lambda line: None, lambda step, of, report: None, gauge=Meter)
 
 
 def _yaml(value: Any) -> str:

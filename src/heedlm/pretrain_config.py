@@ -17,7 +17,7 @@ class CorpusConfig(Section):
 
     source: str = "atlas"
     documents: Positive = 4000
-    mix: dict[Literal["geography", "papers", "echo", "figures"], Annotated[float, Field(ge=0)]] = Field(
+    mix: dict[Literal["geography", "papers", "echo", "figures", "forms"], Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict
     )
 

@@ -72,6 +72,7 @@ class Screen:
     @contextmanager
     def observer(self, title: str) -> Iterator[Observer]:
         """Live progress of training: loss, speed and the time that is left."""
+        from heedlm.train.meter import Meter
         from heedlm.train.stage import Observer
 
         with self.progress() as bars:
@@ -87,7 +88,7 @@ class Screen:
                     prompt, reply, target = _cut(answer.prompt, 50), _cut(answer.reply, 70), _cut(answer.target, 70)
                     self.say(f"  {answer.split:<5} {prompt!r} -> {reply!r} (row: {target!r})")
 
-            yield Observer(self.say, step, panel, self.warn)
+            yield Observer(self.say, step, panel, self.warn, gauge=Meter)
 
 
 def _cut(text: str, most: int) -> str:

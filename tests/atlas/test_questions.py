@@ -70,19 +70,11 @@ def banks() -> dict[str, tuple[str, ...]]:
         "form_json": asked_facts._AS_JSON,
         "switch": wordings.SWITCHES,
         "translation": wordings.WORD_QUESTIONS,
-        "phrase_begin": asked_rules._BEGIN,
-        "phrase_end": asked_rules._END,
-        "signature": asked_rules._SIGN,
-        "capitals": asked_rules._SHOUT,
-        "decline": asked_rules._DECLINE,
-        "other": asked_rules._OTHER,
     }
     found |= {f"facts_{attribute}": bank for attribute, bank in wordings.QUESTIONS.items()}
     found |= {f"follow_{attribute}": bank for attribute, bank in wordings.FOLLOW_UPS.items()}
     found |= {f"format_{form}": bank for form, bank in asked_lists._BANKS.items()}
-    found |= {f"tone_{tone}": bank for tone, (_, bank) in asked_rules._TONES.items()}
-    found |= {f"frame_{frame}": bank for frame, (_, bank) in asked_rules._FRAMES.items()}
-    found |= {f"field_{field}": bank for field, (bank, _) in asked_rules._FIELDS.items()}
+    found |= {name: bank for name, bank in asked_rules._BANKS.items() if name != "sorry"}
     return found
 
 

@@ -36,7 +36,7 @@ SETTINGS = (
 METHODS = {"lora": ("model.method=lora", "model.lora.dropout=0.1"), "full": ("model.method=full",)}
 PATIENCE = 240.0  # seconds until a step must have come
 pytestmark = pytest.mark.timeout(1800)  # seconds of work; a machine that others use takes its time
-OF_A_CLOCK = ("seconds", "tokens_per_second", "peak_memory_bytes")
+OF_A_CLOCK = ("seconds", "tokens_per_second", "peak_memory_bytes", "ceiling_share")
 
 
 def arguments(folder: Path, method: str) -> list[str]:

@@ -9,7 +9,8 @@ from heedlm.model import attention
 from heedlm.tokens.pack import pack
 from heedlm.tokens.prefix import Tree
 from heedlm.train.forward import Packing, attention_set_to, target_logits
-from heedlm.train.meter import matrix_ceiling, work_of
+from heedlm.train.loss import token_nll
+from heedlm.train.meter import Meter, matrix_ceiling, work_of
 from tests.families import build
 
 
@@ -56,3 +57,21 @@ def test_frozen_weights_cost_two_thirds_and_experts_only_when_met() -> None:
 
 def test_the_ceiling_is_a_rate_this_machine_can_have() -> None:
     assert 1e8 < matrix_ceiling(torch.device("cpu"), torch.float32, seconds=0.01) < 1e15
+
+
+def test_a_meter_counts_what_passes_through_it() -> None:
+    model = build("llama")
+    meter = Meter(model, torch.float32)
+    objective = meter.watching(token_nll)
+    forward = target_logits(model, Packing(False, ""))
+    batches = [pack([one(9, 3)]), pack([one(5, 5), one(7, 1)])]
+    assert [float(objective(forward, batch).loss.detach()) for batch in batches] == [
+        float(token_nll(forward, batch).loss.detach()) for batch in batches
+    ]
+    assert meter.take() == sum(work_of(model).of(batch) for batch in batches)
+    assert meter.take() == 0.0
+    assert meter.ceiling > 1e8
+
+
+def test_a_model_without_attention_heads_can_be_metered() -> None:
+    assert work_of(build("mamba")).per_token > 0

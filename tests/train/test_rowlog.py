@@ -9,6 +9,7 @@ import torch
 
 from heedlm.messages import Batch, Encoded
 from heedlm.tokens.pack import pack
+from heedlm.tokens.prefix import Tree
 from heedlm.train import rowlog
 from heedlm.train.forward import Packing, target_logits
 from heedlm.train.loss import Forward, LossSum, token_nll
@@ -48,14 +49,33 @@ def test_a_row_in_two_micro_batches_counts_once() -> None:
     assert losses.take() == [RowLoss(7, 3.0, 3)]
 
 
+def test_the_turns_of_a_conversation_are_told_apart() -> None:
+    def objective(forward: Forward, batch: Batch) -> LossSum:
+        nll = batch.target_id.float()
+        return LossSum(nll.sum(), nll, nll > 0)
+
+    talk = Encoded((0, 1, 2, 9, 5, 9, 9, 7, 7), (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0))
+    single = Encoded((0, 4), (0.0, 1.0))
+    losses = RowLosses(objective)
+    losses(NOTHING, pack([single, talk], [2, 1]))
+    found = losses.take()
+    assert found == [RowLoss(1, 4.4, 5, ((1.5, 2), (5.0, 1), (7.0, 2))), RowLoss(2, 4.0, 1)]
+
+
+def test_a_turn_that_runs_from_a_shared_beginning_into_a_branch_is_one_turn() -> None:
+    def objective(forward: Forward, batch: Batch) -> LossSum:
+        nll = batch.target_id.float()
+        return LossSum(nll.sum(), nll, nll > 0)
+
+    rows = [Encoded((0, 1, 2, end), (0.0, 0.0, 1.0, 1.0)) for end in (3, 4)]
+    losses = RowLosses(objective)
+    losses(NOTHING, pack(rows, trees=[Tree((0, 1), 2)]))
+    assert [(one.tokens, one.turns) for one in losses.take()] == [(2, ()), (2, ())]
+
+
 def test_a_line_holds_a_step() -> None:
     line = rowlog.line(9, [RowLoss(3, 1.23456789, 5), RowLoss(8, 0.5, 2)])
     assert line == {"step": 9, "rows": [3, 8], "nll": [1.2346, 0.5], "tokens": [5, 2]}
-
-
-def test_the_loss_of_a_source_is_the_mean_over_its_tokens() -> None:
-    losses = [RowLoss(0, 1.0, 1), RowLoss(1, 4.0, 2), RowLoss(2, 7.0, 5)]
-    assert rowlog.by_source(losses, lambda row: "b" if row < 2 else "a") == {"a": 7.0, "b": 3.0}
 
 
 def test_rows_are_named_worst_first_and_what_is_no_number_before_all() -> None:

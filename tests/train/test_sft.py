@@ -48,7 +48,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def logged(run: Path) -> list[dict[str, Any]]:
     """The metrics without what a clock or the machine's memory says."""
-    free = ("seconds", "tokens_per_second", "peak_memory_bytes")
+    free = ("seconds", "tokens_per_second", "peak_memory_bytes", "ceiling_share")
     return [{k: v for k, v in record.items() if k not in free} for record in lines(run / "metrics.jsonl")]
 
 

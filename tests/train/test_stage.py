@@ -20,6 +20,7 @@ from heedlm.messages import Batch
 from heedlm.train import checkpoint as store
 from heedlm.train import stage, tensorfile
 from heedlm.train.loss import Forward, LossSum, token_nll
+from heedlm.train.meter import Meter
 from heedlm.train.stage import Interrupted, Observer
 from tests.families import checkpoint
 
@@ -75,7 +76,7 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, by
 
 
 def result(run: Path) -> dict[str, bytes]:
-    free = ("seconds", "tokens_per_second", "peak_memory_bytes")
+    free = ("seconds", "tokens_per_second", "peak_memory_bytes", "ceiling_share")
     metrics = [{k: v for k, v in record.items() if k not in free} for record in lines(run / "metrics.jsonl")]
     return {
         "model": (run / "model" / "model.safetensors").read_bytes(),
@@ -305,13 +306,15 @@ def test_the_loss_of_each_source_is_logged_where_there_are_several(world: Path, 
 
 def test_what_a_step_logs(train: Train, tmp_path: Path) -> None:
     records: list[dict[str, Any]] = []
-    train("train.max_steps=4", observer=Observer(lambda line: None, lambda *a: None, sinks=(records.append,)))
+    observer = Observer(lambda line: None, lambda *a: None, sinks=(records.append,), gauge=Meter)
+    train("train.max_steps=4", observer=observer)
     logged = lines(tmp_path / "run" / "metrics.jsonl")
     assert records == logged  # any callable hears what is written
     for record in logged:
         if record["kind"] == "train":
             assert record["tokens_per_second"] == pytest.approx(record["tokens"] / record["seconds"], rel=0.01)
             assert record["peak_memory_bytes"] > 50e6
+            assert 0 < record["ceiling_share"] < 1.5
     rows = lines(tmp_path / "run" / "rows.jsonl")
     assert [line["step"] for line in rows] == [1, 2, 3, 4]
     for line, record in zip(rows, (r for r in logged if r["kind"] == "train"), strict=True):

@@ -8,11 +8,13 @@ the weight is trained, for the weight's; attention over the pairs that may see e
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from heedlm.messages import Batch
+from heedlm.train.loss import Forward, LossSum, StepLoss
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,8 +53,8 @@ def work_of(model: PreTrainedModel) -> Work:
     tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     tables |= {id(p) for p in head.parameters()} if head is not None else set()
     per_token = sum(_per_use(p) * _share(p, config) for p in model.parameters() if p.dim() > 1 and id(p) not in tables)
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads = getattr(config, "num_attention_heads", 0)  # a state space model has none
+    size = getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
     window = getattr(config, "sliding_window", None)
     return Work(
         per_token=float(per_token),
@@ -84,3 +86,32 @@ def matrix_ceiling(device: torch.device, dtype: torch.dtype, seconds: float = 0.
         _ = float((a @ b)[0, 0])  # reading a value waits for the device
         best = min(best, time.perf_counter() - clock)
     return 2.0 * size**3 / best
+
+
+class Meter:
+    """The operations of the steps so far, and what the device could do in a second; made for one model and precision."""
+
+    def __init__(self, model: PreTrainedModel, precision: torch.dtype) -> None:
+        device = next(model.parameters()).device
+        self._work = work_of(model)
+        self.ceiling = _ceiling(device, precision)
+        self._done = 0.0
+
+    def watching(self, objective: StepLoss) -> StepLoss:
+        """The same objective, its batches counted."""
+
+        def counted(forward: Forward, batch: Batch) -> LossSum:
+            self._done += self._work.of(batch)
+            return objective(forward, batch)
+
+        return counted
+
+    def take(self) -> float:
+        """Operations since the last call."""
+        done, self._done = self._done, 0.0
+        return done
+
+
+@cache
+def _ceiling(device: torch.device, precision: torch.dtype) -> float:
+    return matrix_ceiling(device, precision, seconds=0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -14,18 +14,25 @@ SHOWN = 5  # rows of a batch that a message names
 
 
 class RowLoss(NamedTuple):
-    """row: number of the training sequence.   nll: mean over its learned tokens, nats.   tokens: how many these are."""
+    """row: number of the training sequence.   nll: mean over its learned tokens, nats.   tokens: how many these are.
+
+    turns: the same two of each run of learned tokens, which is a turn of the model; of a row with one turn, nothing.
+    """
 
     row: int
     nll: float
     tokens: int
+    turns: tuple[tuple[float, int], ...] = ()
 
 
-class RowNames(NamedTuple):
-    """Of a training sequence: where a person finds it, and which source it is from (None where all are from one)."""
+class RowNames(Protocol):
+    """What is known of training sequences beside their tokens (train.rownames)."""
 
-    name: Callable[[int], str]
-    source: Callable[[int], str] | None
+    def name(self, sequence: int) -> str:
+        """Where a person finds it."""
+
+    def figures(self, losses: Sequence[RowLoss]) -> dict[str, Any]:
+        """What a step's record holds about groups of rows."""
 
 
 class RowLosses:
@@ -33,23 +40,36 @@ class RowLosses:
 
     def __init__(self, objective: StepLoss) -> None:
         self._objective = objective
-        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, forward: Forward, batch: Batch) -> LossSum:
         result = self._objective(forward, batch)
-        self._seen.append((batch.target_row, result.nll))
+        self._seen.append((batch.target_row, batch.positions[batch.target_index], result.nll))
         return result
 
     def take(self) -> list[RowLoss]:
         """Rows since the last call, each once, in the order of their numbers; one transfer from the device per step."""
         if not self._seen:
             return []
-        rows = torch.cat([row for row, _ in self._seen]).cpu()
-        nll = torch.cat([one for _, one in self._seen]).cpu().double()
+        rows, places, nll = (torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True))
         self._seen.clear()
-        numbers, place, tokens = torch.unique(rows, return_inverse=True, return_counts=True)
-        means = torch.zeros(len(numbers), dtype=torch.float64).index_add_(0, place, nll) / tokens
-        return [RowLoss(*one) for one in zip(numbers.tolist(), means.tolist(), tokens.tolist(), strict=True)]
+        order = places.argsort(stable=True)
+        order = order[rows[order].argsort(stable=True)]
+        rows, places, nll = rows[order], places[order], nll[order].double()
+        begins = torch.ones(len(rows), dtype=torch.bool)
+        begins[1:] = (rows[1:] != rows[:-1]) | (places[1:] > places[:-1] + 1)
+        tokens = torch.diff(begins.nonzero()[:, 0], append=torch.tensor([len(rows)]))
+        sums = torch.zeros(len(tokens), dtype=torch.float64).index_add_(0, begins.cumsum(0) - 1, nll)
+        found: dict[int, list[tuple[float, int]]] = {}
+        for row, total, number in zip(rows[begins].tolist(), sums.tolist(), tokens.tolist(), strict=True):
+            found.setdefault(row, []).append((total, number))
+        return [_row_loss(row, parts) for row, parts in found.items()]
+
+
+def _row_loss(row: int, parts: Sequence[tuple[float, int]]) -> RowLoss:
+    tokens = sum(number for _, number in parts)
+    turns = tuple((total / number, number) for total, number in parts) if len(parts) > 1 else ()
+    return RowLoss(row, sum(total for total, _ in parts) / tokens, tokens, turns)
 
 
 def together(parts: Iterable[Sequence[RowLoss]]) -> list[RowLoss]:
@@ -65,15 +85,6 @@ def line(step: int, losses: Sequence[RowLoss]) -> dict[str, Any]:
         "nll": [round(one.nll, 4) for one in losses],
         "tokens": [one.tokens for one in losses],
     }
-
-
-def by_source(losses: Sequence[RowLoss], source: Callable[[int], str]) -> dict[str, float]:
-    """Mean loss over the learned tokens of each source, in the order of their names."""
-    sums: dict[str, tuple[float, int]] = {}
-    for one in losses:
-        total, tokens = sums.get(source(one.row), (0.0, 0))
-        sums[source(one.row)] = total + one.nll * one.tokens, tokens + one.tokens
-    return {name: round(total / tokens, 4) for name, (total, tokens) in sorted(sums.items())}
 
 
 def named(losses: Sequence[RowLoss], name: Callable[[int], str]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,8 +26,6 @@ from heedlm.train.stage import Observer, Outcome, Plan, count_steps, pick_precis
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-SOURCES = 15  # of which the loss is logged apart; a folder may hold thousands
 
 
 class PanelAnswer(NamedTuple):
@@ -68,6 +64,10 @@ class Workshop(Protocol):
 
     def spread(self, model: PreTrainedModel, precision: torch.dtype) -> Ranks:
         """One model out of those that several processes hold."""
+        ...
+
+    def names(self) -> RowNames:
+        """The rows behind the training sequences."""
         ...
 
     def keep(self, trainee: Trainee, sample: Loader, template: Mapping[str, Any], facts: Mapping[str, Any]) -> Kept:
@@ -133,7 +133,7 @@ def train(
         observer,
         validation=validation,
         on_evaluate=_when_evaluated(run, trainee.model, observer, panel, spread),
-        row_names=_row_names(run),
+        row_names=workshop.names(),
         ranks=spread,
     )
     report = _report(run, index, outcome, plan, trainee)
@@ -193,24 +193,6 @@ def _when_evaluated(
         observer.panel(position.step, answers)
 
     return evaluated
-
-
-def _row_names(run: Run) -> RowNames:
-    """Where a person finds a training sequence, and the file that its row came from, of the `SOURCES` largest."""
-    train, replay = open_split(run.tokens, "train"), open_split(run.tokens, "replay")
-    assert train is not None, "a token store holds the training split"
-    rows, file = train, run.data / "train.jsonl"
-    with file.open(encoding="utf8") as lines:
-        sources = [json.loads(line)["source"].rpartition(":")[0] for line in lines]
-    large = {name: name for name, _ in Counter(sources).most_common(SOURCES)}
-
-    def name(index: int) -> str:
-        return f"{file}:{rows.row_of(index) + 1}" if index < len(rows) else "a replayed document"
-
-    def source(index: int) -> str:
-        return large.get(sources[rows.row_of(index)], "others") if index < len(rows) else "replay"
-
-    return RowNames(name, source if replay or len(large) > 1 else None)
 
 
 def _report_again(run: Run, observer: Observer) -> TrainReport:

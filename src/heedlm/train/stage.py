@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -23,7 +23,7 @@ from heedlm.train import checkpoint, rowlog
 from heedlm.train.earlier import begun
 from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.train.loop import NotFinite, Position, Regime, StepReport, Validation, fit, validate
-from heedlm.train.loss import token_nll
+from heedlm.train.loss import StepLoss, token_nll
 from heedlm.train.optim import adamw, lr_schedule
 from heedlm.train.ranks import ALONE, Ranks
 from heedlm.train.rowlog import RowLosses
@@ -45,12 +45,22 @@ class Interrupted(Exception):
         super().__init__(f"stopped after step {position.step}")
 
 
+class Gauge(Protocol):
+    """Counts the operations of the steps.   ceiling: those that the device could do in a second."""
+
+    ceiling: float
+
+    def watching(self, objective: StepLoss) -> StepLoss: ...
+
+    def take(self) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Observer:
     """Where a stage tells what happens: `say` a line, `step` numbers of a step (step, of, report), `panel` answers.
 
     warn: a line that is heard where others are not (None: as `say`).   sinks: hear every record of metrics.jsonl as it is
-    written, for example a tracking service's `log`.
+    written, for example a tracking service's `log`.   gauge: measures how much of the device a step uses (train.meter).
     """
 
     say: Say
@@ -58,6 +68,7 @@ class Observer:
     panel: Callable[[int, Sequence[Any]], None] = lambda step, answers: None
     warn: Say | None = None
     sinks: Sequence[Callable[[dict[str, Any]], None]] = ()
+    gauge: Callable[[PreTrainedModel, torch.dtype], Gauge] | None = None
 
     def alarm(self, line: str) -> None:
         (self.warn or self.say)(line)
@@ -149,7 +160,7 @@ def run_fit(
                 fitting.optimizer,
                 regime,
                 after_step=lambda position, report: fitting.after_step(position, report, stop),
-                step_loss=fitting.rows,
+                step_loss=fitting.objective,
                 start=start,
                 ranks=ranks,
             )
@@ -184,6 +195,8 @@ class _Fitting:
         self.optimizer = adamw(self.model, self.config.weight_decay)
         self.forward = self.ranks.with_root(lambda: target_logits(self.model, self.plan.packing))
         self.rows = RowLosses(token_nll)
+        self.gauge = self.observer.gauge(self.model, self.plan.precision) if self.observer.gauge else None
+        self.objective = self.gauge.watching(self.rows) if self.gauge else self.rows
         self.spike = Spike(self.config.spike)
         self.clock = time.perf_counter()
 
@@ -218,7 +231,8 @@ class _Fitting:
         """Log the step; evaluate and save where it is time. Raises Interrupted where the user asked to stop."""
         losses = rowlog.together(self.ranks.gather(self.rows.take()))
         self.step_seconds += report.seconds
-        self.ranks.on_first(lambda: self._log(position, report, losses))
+        share = self._share(report.seconds)
+        self.ranks.on_first(lambda: self._log(position, report, losses, share))
         done = position.step >= self.plan.num_steps
         if done or _due(self.config.eval_every, position, report):
             self._evaluate(position)
@@ -247,13 +261,22 @@ class _Fitting:
         keeps = "; a run that was begun keeps its recipe, so name another --run folder" if begun(self.run) else ""
         return HeedError(problem.what, where, problem.mend + keeps)
 
-    def _log(self, position: Position, report: StepReport, losses: Sequence[rowlog.RowLoss]) -> None:
+    def _share(self, seconds: float) -> dict[str, float]:
+        """What the step needed, over what the devices could have done meanwhile."""
+        if self.gauge is None:
+            return {}
+        done, ceiling = self.ranks.sum(self.gauge.take(), self.gauge.ceiling)
+        return {"ceiling_share": round(done / max(seconds * ceiling, 1.0), 4)}
+
+    def _log(
+        self, position: Position, report: StepReport, losses: Sequence[rowlog.RowLoss], share: Mapping[str, float]
+    ) -> None:
         """A step into the logs. Raises HeedError when the loss has risen and stayed up."""
         speed = report.tokens / max(report.seconds, 1e-9)
         more: dict[str, Any] = {"tokens_per_second": round(speed, 1), "peak_memory_bytes": peak_memory_bytes()}
-        if self.row_names and self.row_names.source:
-            more["loss_by_source"] = rowlog.by_source(losses, self.row_names.source)
-        self._record({"step": position.step, "kind": "train", **asdict(report), **more})
+        if self.row_names:
+            more |= self.row_names.figures(losses)
+        self._record({"step": position.step, "kind": "train", **asdict(report), **more, **share})
         if self.row_names:
             append_jsonl(self.run.rows, rowlog.line(position.step, losses))
         if position.step % STEPS_PER_TRIM == 0:

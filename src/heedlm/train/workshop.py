@@ -20,6 +20,7 @@ from heedlm.train.drift import Drift, witness
 from heedlm.train.earlier import begun
 from heedlm.train.forward import choose_packing
 from heedlm.train.ranks import Ranks
+from heedlm.train.rownames import Names
 from heedlm.train.sft import Kept, Trainee
 from heedlm.train.stage import Observer, pick_precision
 
@@ -62,6 +63,9 @@ class Bench:
     def spread(self, model: PreTrainedModel, precision: torch.dtype) -> Ranks:
         self._ranks = parallel.spread(model, self._ranks, self._engine, self._device, precision)
         return self._ranks
+
+    def names(self) -> Names:
+        return Names(self._run)
 
     def keep(self, trainee: Trainee, sample: Loader, template: Mapping[str, Any], facts: Mapping[str, Any]) -> Kept:
         weights = checkpoint.trainable(trainee.model) if self._engine == "fsdp" else None
