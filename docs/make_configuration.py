@@ -31,13 +31,41 @@ TUNING: dict[str, Words] = {
         "Which groups go to which split, the order of rows, the start of adapters, intervals in the report.",
     ),
     "data.sources": Words(
-        "Files or folders of rows: a path, or a list of paths or of `{path, mapping}`. `--data` sets it.",
+        "Where rows come from: a path, or a list of paths or of `{path, mapping}`. `--data` sets it.",
         "The rows that are prepared.",
     ),
-    "data.sources.path": Words("One JSON or JSON lines file, or a folder of them, plain or `.gz`.", "The rows."),
+    "data.sources.path": Words(
+        "A file (JSON, JSON lines, CSV, TSV, Parquet, Arrow, text, Markdown), a folder of them, `hub:OWNER/NAME`, or `-`.",
+        "The rows.",
+    ),
     "data.sources.mapping": Words(
         "Our field name to the name in your file, such as `{instruction: ask, output: say}`; null recognises the shape.",
         "Rows with other field names are read instead of refused.",
+    ),
+    "data.sources.prompts": Words(
+        "Prompt templates that make conversations of rows of columns: a name from `heed prompts list`, a YAML file, or a "
+        "list of these. `mapping` then goes from their columns to names in your file. See [data](rooms/data.md#prompt-templates).",
+        "Tables become conversations.",
+    ),
+    "data.sources.prompts_per_row": Words(
+        "Conversations made of one row, each in another wording; all of them on one side of the split.",
+        "The number of rows.",
+    ),
+    "data.sources.few_shot": Words(
+        "Solved examples before a question at most; each row draws its number. They are train rows of the same wording.",
+        "Questions with examples before them.",
+    ),
+    "data.sources.inverted": Words(
+        "Share of the conversations that ask for the input, given the answer. They are taught, never tested.",
+        "Conversations the other way round.",
+    ),
+    "data.sources.notation": Words(
+        "How named blocks of a template are written: `plain`, `markdown`, `xml`, `labels`, or `mix`, one of them for each row.",
+        "System texts and questions with headings, tags or labels.",
+    ),
+    "data.sources.labels": Words(
+        "What the values in the column of labels mean, such as `{0: negative, 1: positive}`.",
+        "The choices, and the answers.",
     ),
     "data.val": Words(
         "Validation rows: a share of the groups, or a file of its own, or null for none.",
@@ -102,7 +130,7 @@ TUNING: dict[str, Words] = {
         "Whether such rows are dropped.",
     ),
     "data.replay": Words(
-        "Files of plain documents, JSON lines with a `text` field, learned in full beside the rows.",
+        "Files of plain documents, rows with a `text` field or text and Markdown, learned in full beside the rows.",
         "Fewer forgotten words: see bits per byte in the report.",
     ),
     "data.replay_share": Words(
@@ -263,7 +291,7 @@ PRETRAINING: dict[str, Words] = {
         "The first weights. `shape` then says nothing, and must be left out.",
     ),
     "corpus.source": Words(
-        "`atlas`, or a JSON lines file with a `text` field, of which a part validates.", "The documents."
+        "`atlas`, or documents: rows with a `text` field, or text files; a part of them validates.", "The documents."
     ),
     "corpus.documents": Words(
         "Documents that make an epoch. The built-in world writes new ones for each; of a file it is a window that moves on.",
@@ -271,7 +299,7 @@ PRETRAINING: dict[str, Words] = {
     ),
     "corpus.mix": Words(
         "Shares of the kinds of document that the built-in world writes: `geography`, `papers`, `echo`, `figures`, "
-        "`forms`. Empty: 0.46, 0.48, 0.06 and none of the last two.",
+        "`forms`, `briefs`. Empty: 0.46, 0.48, 0.06 and none of the last three.",
         "The documents.",
     ),
     "shape.vocab_size": Words("Tokens of the tokenizer that is trained first.", "Tokens per document, parameters."),

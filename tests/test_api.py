@@ -30,6 +30,7 @@ ARGUMENTS = {
     "show": {"data", "model", "limit", "plain", "settings"},
     "pretrain": {"recipe", "run", "observer"},
     "rows": {"run", "worst"},
+    "inspect": {"data", "model", "mapping", "limit", "seed", "settings", "on_progress"},
     "check": {"run", "recipe", "say", "options"},
     "check_numerics": {"say", "options"},
     "demo": {"run", "observer", "seed", "settings", "on_eval"},

@@ -289,6 +289,19 @@ def test_help_shows_an_example_for_every_verb(heed: Heed) -> None:
         code, out, _ = heed(name, "--help")
         assert code == 0
         assert f"heed {name}" in out, name
+    for group in cli.app.registered_groups:
+        assert heed(group.name)[0] == 2
+        for command in group.typer_instance.registered_commands:  # type: ignore[union-attr]
+            name = command.name or command.callback.__name__  # type: ignore[union-attr]
+            code, out, _ = heed(group.name, name, "--help")
+            assert code == 0
+            assert f"Example: heed {group.name} {name}" in out, name
+
+
+def test_a_mistake_in_a_group_names_the_whole_command(heed: Heed) -> None:
+    assert "at heed data inspect mend for example: heed data inspect rows" in heed("data", "inspect")[2]
+    assert "heed data --help lists the commands" in heed("data", "inspct", "x")[2]
+    assert heed("data")[2] == ""
 
 
 def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class Change(NamedTuple):
     also: tuple[str, ...] = ()
 
 
+TABLE = {"path": "table.jsonl", "prompts": ["classify-text"]}  # rows of columns, to be made conversations
+PROMPTED = f"data.sources={json.dumps([TABLE])}"
 CHANGES: dict[str, Change] = {
     "seed": Change(5, ("order",)),
     "data.sources": Change("other.jsonl", ("splits",)),
@@ -43,6 +45,12 @@ CHANGES: dict[str, Change] = {
         ("error",),
         ("data.sources=[odd.jsonl]",),
     ),
+    "data.sources.prompts": Change([{**TABLE, "prompts": ["sentiment-review"]}], ("texts",), (PROMPTED,)),
+    "data.sources.prompts_per_row": Change([{**TABLE, "prompts_per_row": 2}], ("splits",), (PROMPTED,)),
+    "data.sources.few_shot": Change([{**TABLE, "few_shot": 3}], ("texts",), (PROMPTED,)),
+    "data.sources.inverted": Change([{**TABLE, "inverted": 0.9}], ("texts",), (PROMPTED,)),
+    "data.sources.notation": Change([{**TABLE, "notation": "xml"}], ("texts",), (PROMPTED,)),
+    "data.sources.labels": Change([{**TABLE, "labels": {"pos": "glad", "neg": "cross"}}], ("texts",), (PROMPTED,)),
     "data.val": Change(0.5, ("splits",)),
     "data.test": Change(0.5, ("splits",)),
     "data.max_bad": Change(0.001, ("error",)),
@@ -113,7 +121,15 @@ BASE = (
 )
 
 # Fields of which all the effect is seen once rows are prepared.
-PREPARED = ("data.clean.", "data.near_duplicates", "data.similarity", "data.decontaminate", "data.contaminated")
+PROMPTS = tuple(f"data.sources.{name}" for name in ("prompts", "few_shot", "inverted", "notation", "labels"))
+PREPARED = (
+    *PROMPTS,
+    "data.clean.",
+    "data.near_duplicates",
+    "data.similarity",
+    "data.decontaminate",
+    "data.contaminated",
+)
 DIRTY = {
     "length": ("Say it at length.", "word " * 20_001),
     "placeholder": ("What is it?", "n/a"),
@@ -187,6 +203,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     guide = {"role": "system", "content": "You are a patient guide, and you answer in a few plain words."}
     guided = [{"messages": [guide, *json.loads(line)["messages"]]} for line in lines[:20]]
     (folder / "guided.jsonl").write_text("\n".join(map(json.dumps, guided)) + "\n")
+    table = [
+        {"text": f"The {word} was {how} on the way home.", "label": label}
+        for word in ("soup", "film", "hotel", "train", "book", "lamp", "garden", "coffee")
+        for how, label in (("splendid", "pos"), ("awful", "neg"))
+    ]
+    (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
     (folder / "items.jsonl").write_text(json.dumps({"question": "Say 7."}) + "\n")
     (folder / "replay.jsonl").write_text(
         "".join(json.dumps({"text": f"Once there were {n} ships at sea."}) + "\n" for n in range(300))
@@ -297,7 +319,11 @@ def prepared(folder: Path, run: Path, settings: list[str], monkeypatch: pytest.M
     """What lies in the folder of prepared rows."""
     monkeypatch.chdir(folder)
     api.prepare(run=run, recipe=api.make_recipe(data="rows.jsonl", settings=[*BASE, *settings]))
-    return {"splits": {p.name: len(p.read_text().splitlines()) for p in sorted((run / "data").glob("*.jsonl"))}}
+    lines = (run / "data" / "train.jsonl").read_text().splitlines()
+    return {
+        "splits": {p.name: len(p.read_text().splitlines()) for p in sorted((run / "data").glob("*.jsonl"))},
+        "texts": [[turn["content"] for turn in json.loads(line)["messages"]] for line in lines],
+    }
 
 
 def test_every_field_is_in_the_table() -> None:

@@ -113,6 +113,10 @@ def refusal(line: str, named: bool) -> str:
     command = COMMANDS.commands.get(verb)
     if command is None:
         return "" if verb in ("--help", "--version") else f"there is no verb {verb!r}"
+    if hasattr(command, "commands") and arguments:  # a group: its own command follows
+        if arguments[0] not in command.commands:
+            return f"there is no command {arguments[0]!r} of {verb}"
+        command = command.commands[arguments.pop(0)]
     if named and not arguments:
         return ""
     try:
@@ -154,6 +158,9 @@ def test_there_are_pages() -> None:
     assert len(commands()) > 40
     names = {shown.line.split()[1] for shown in commands()}
     assert names >= set(COMMANDS.commands), "a verb is shown nowhere"
+    groups = {name: group for name, group in COMMANDS.commands.items() if hasattr(group, "commands")}
+    words = {tuple(shown.line.split()[1:3]) for shown in commands()}
+    assert words >= {(name, verb) for name, group in groups.items() for verb in group.commands}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

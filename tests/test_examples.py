@@ -177,6 +177,19 @@ def true_sentences() -> set[str]:
     return {fact_sentence(country, attribute) for country in countries() for attribute in ASKED}
 
 
+def test_a_table_becomes_conversations(example: Any, tmp_path: Path, capsys: Any) -> None:
+    found = example("table_to_conversations", "--run", tmp_path / "tickets")
+    plain, varied = found["plain"], found["varied"]
+    assert 30 <= len(plain) < len(varied)
+    answers = {row["messages"][-1]["content"] for row in plain}
+    assert {"shipping", "billing", "something else"} <= answers
+    assert {row["meta"]["prompt"]["wording"] for row in plain} == set("123456")
+    assert any(len(row["messages"]) > 3 for row in varied)
+    assert any(row["meta"]["task"] == "classify-text-inverted" for row in varied)
+    assert len({row["meta"]["prompt"].get("notation") for row in varied}) == 5
+    assert "conversations to learn from, two of them" in capsys.readouterr().out
+
+
 @needs_atlas
 def test_the_notebook_runs_from_a_file_to_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient")

@@ -35,6 +35,8 @@ FLOORS = [
     {"serve", "atlas"},
     {"corpora", "wiring"},
     {"api", "usage", "screen", "interrupts"},
+    {"cli_data"},
+    {"cli_prompts"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -26,7 +26,7 @@ from heedlm.tokens.tokenizer import train_tokenizer
 from tests.families import TEXTS, VOCABULARY
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-PRETRAINING = {"atlas_base.yaml", "atlas_base_figures.yaml", "atlas_base_forms.yaml"}
+PRETRAINING = {f"atlas_base{part}.yaml" for part in ("", "_figures", "_forms", "_briefs")}
 
 
 @dataclass(frozen=True, slots=True)

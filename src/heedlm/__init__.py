@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import heedlm.train as _room
 
 if TYPE_CHECKING:
-    from heedlm.api import check, check_numerics, demo, evaluate, prepare, pretrain, rows, show
+    from heedlm.api import check, check_numerics, demo, evaluate, inspect, prepare, pretrain, rows, show
     from heedlm.api import train as train
 
 __version__ = "0.1.0"
@@ -22,6 +22,7 @@ __all__ = [
     "check_numerics",
     "demo",
     "evaluate",
+    "inspect",
     "prepare",
     "pretrain",
     "rows",

@@ -15,12 +15,13 @@ from heedlm.pretrain_config import PretrainRecipe
 from heedlm.recipe_file import load_recipe
 from heedlm.runs import Run, environment
 from heedlm.train.earlier import check_same_recipe, taken
-from heedlm.wiring import examples_of, tokenise_run, wire_of
+from heedlm.wiring import examples_of, rendered, tokenise_run, wire_of
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from heedlm.data.inspect import Inspection
     from heedlm.data.prepare import PrepareReport
     from heedlm.eval.stage import Evaluated
     from heedlm.messages import Example
@@ -76,14 +77,20 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
     """Sources -> leak-free train, validation and test splits with a data card, under `run`/data."""
     from heedlm.data import prepare as room
     from heedlm.data.checks import checks_of
+    from heedlm.data.prompts.setup import prompting_of
 
     chosen = make_recipe(recipe, **options)
     if not chosen.data.sources:
         raise HeedError(
-            "No data is named.", "data.sources", "--data FILE (JSON or JSONL), or a recipe with data.sources"
+            "No data is named.",
+            "data.sources",
+            "--data FILE (JSON lines, CSV, Parquet, ...), or a recipe with data.sources",
         )
     folder = Run.create(run)
-    sources = [room.Source(Path(source.path), source.mapping or {}) for source in chosen.data.sources]
+    sources = [
+        room.Source(Path(source.path), source.mapping or {}, prompting_of(source, chosen.seed))
+        for source in chosen.data.sources
+    ]
     began = time.perf_counter()
     kept = chosen.data
     how: dict[str, Any] = {"seed": chosen.seed, "checks": checks_of(kept), "frozen": taken(folder)}
@@ -333,6 +340,32 @@ def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False,
     return make(wire.template, wire.tokenizer, examples, limit, learn_reasoning=recipe.templates.learn_reasoning)
 
 
+def inspect(
+    *,
+    data: Paths,
+    model: str | Path | None = None,
+    mapping: Mapping[str, str] | None = None,
+    limit: int = 3,
+    seed: int = 0,
+    settings: Settings = (),
+    on_progress: Callable[[int], None] | None = None,
+) -> Inspection:
+    """What files hold, and what to do with them: shapes, lengths, languages, problems, `limit` examples.
+
+    The examples are rendered as `model` would see them, without one with the names of roles.   mapping: our field name ->
+    the name in the files.   on_progress: hears the number of rows read.
+    """
+    from dataclasses import replace
+
+    from heedlm.data import inspect as room
+
+    recipe = make_recipe(model=model, settings=settings)
+    recipe = recipe if model is None else _with_model(recipe)  # refused before anything is read
+    paths = [Path(path) for path in ([data] if isinstance(data, (str, Path)) else data)]
+    found = room.inspect_files(paths, mapping=mapping, shown=limit, seed=seed, on_progress=on_progress)
+    return found if model is None else replace(found, rendered=rendered(recipe, found.shown))
+
+
 def silent() -> Observer:
     """An observer that says nothing."""
     from heedlm.train.meter import Meter
@@ -353,6 +386,7 @@ __all__ = [
     "demo",
     "dump_recipe",
     "evaluate",
+    "inspect",
     "make_recipe",
     "prepare",
     "pretrain",

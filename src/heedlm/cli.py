@@ -9,20 +9,18 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from heedlm import cli_data, cli_prompts
 from heedlm.errors import HeedError, Problem
 from heedlm.failures import lost_another, may_speak, program
 from heedlm.interrupts import Interrupts
 from heedlm.launch import Elsewhere, launched
 from heedlm.runs import DEMO
 from heedlm.screen import Screen, bar_per_arm
-
-if TYPE_CHECKING:
-    pass
 
 DONE, GATE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -36,13 +34,19 @@ app = typer.Typer(
 )
 
 Model = Annotated[str | None, typer.Option("--model", help="A folder, a run, a hub id, or `atlas` (ships with heed).")]
-Data = Annotated[list[str] | None, typer.Option("--data", help="A JSON or JSONL file or folder; may be given again.")]
+Data = Annotated[
+    list[str] | None, typer.Option("--data", help="Rows: a file, a folder, hub:OWNER/NAME or -; may be given again.")
+]
 RunOption = Annotated[str, typer.Option("--run", help="The run folder; the result is RUN/model.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="One setting over the recipe, for example train.lr=2e-4.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, progress on standard error.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything that is drawn.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say only the result.")]
 RecipeFile = Annotated[Path | None, typer.Argument(metavar="RECIPE", help="A YAML recipe; all of it may be left out.")]
+
+
+app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_prompts.app, name="prompts")
 
 
 def _say_version(asked: bool) -> None:
@@ -373,6 +377,8 @@ def _last_door(error: Exception, given: Sequence[str], screen: Screen) -> int:
     if type(error).__name__ == "Interrupted":
         screen.err.print(Text(f"{error}; go on with: {program()} {shlex.join(given)}"), soft_wrap=True)
         return INTERRUPTED
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown, and is the answer
+        return USAGE
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click.UsageError without importing click
         from heedlm.usage import mistake
 

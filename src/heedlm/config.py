@@ -31,10 +31,17 @@ class Section(BaseModel):
 
 
 class SourceConfig(Section):
-    """One file or folder of rows. mapping: our field name -> the name in the file, where ours are not used."""
+    """Rows. mapping: our field name, or with prompts a template's column -> the name in the file, where it has another.
+    The rest says how prompt templates make conversations of rows of columns; without `prompts` none of it may be given."""
 
     path: str
     mapping: dict[str, str] | None = None
+    prompts: str | tuple[str, ...] = ()
+    prompts_per_row: Positive = 1
+    few_shot: Annotated[int, Field(ge=0, le=16)] = 0
+    inverted: Share = 0.0
+    notation: Literal["plain", "markdown", "xml", "labels", "mix"] = "plain"
+    labels: dict[str | int | bool, str] | None = None
 
 
 Found = Annotated[Literal["flag", "drop", "off"], BeforeValidator(_word)]
@@ -71,8 +78,8 @@ class DataConfig(Section):
 
     max_bad: the share of unreadable rows above which the data is refused.   near_duplicates: one of each pair is dropped,
     or both stay on one side of the split.   similarity: from which two rows are near-duplicates.   decontaminate: files
-    of evaluation items; contaminated: what happens to a row that holds one.   replay: files of plain documents (JSONL with
-    a `text` field) mixed into tuning so that the model keeps what it knew.   replay_share: their share of training tokens.
+    of evaluation items; contaminated: what happens to a row that holds one.   replay: files of plain documents, mixed into
+    tuning so that the model keeps what it knew.   replay_share: their share of training tokens.
     """
 
     sources: tuple[SourceConfig, ...] = ()
@@ -96,9 +103,7 @@ class DataConfig(Section):
 
 class TemplatesConfig(Section):
     """chat: a built-in name, a Jinja file, or null for the tokenizer's own.   kwargs: handed to the template everywhere.
-
-    learn_reasoning: whether the thinking of an assistant turn is taught as well.
-    """
+    learn_reasoning: whether the thinking of an assistant turn is taught as well."""
 
     chat: str | None = None
     kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -132,9 +137,7 @@ class LoraConfig(Section):
 
 class ModelConfig(Section):
     """path: a folder, a run, `atlas` or a hub id.   method: all weights, adapters, or adapters over a base in 4 bits.
-
-    freeze: with method full, name patterns of parameters that do not train.
-    """
+    freeze: with method full, name patterns of parameters that do not train."""
 
     path: str = ""
     method: Literal["full", "lora", "qlora"] = "full"
@@ -178,10 +181,7 @@ class StepConfig(Section):
 
 
 class TrainConfig(StepConfig):
-    """Tuning. max_steps wins over epochs where both are given.
-
-    panel: prompts taken from each of train, validation and test that the model answers at every evaluation.
-    """
+    """Tuning; max_steps wins over epochs.   panel: prompts of each split that the model answers at every evaluation."""
 
     epochs: Positive = 3
     panel: Annotated[int, Field(ge=0)] = 2

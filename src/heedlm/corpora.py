@@ -19,7 +19,7 @@ def documents_of(recipe: PretrainRecipe) -> Callable[[str], list[str]]:
 
         mix = {str(kind): share for kind, share in recipe.corpus.mix.items()}
         return lambda part: corpus.texts(f"{recipe.seed}/{part}", sizes.get(part, recipe.corpus.documents), mix)
-    from heedlm.tokens.documents import read_documents
+    from heedlm.data.documents import read_documents
 
     texts = list(read_documents(recipe.corpus.source))
     if len(texts) < 2:

@@ -10,15 +10,15 @@ from heedlm.config import Positive, Section, StepConfig
 
 
 class CorpusConfig(Section):
-    """source: `atlas`, or a JSONL file with a `text` field.   documents: how many make an epoch (atlas: new ones each).
+    """source: `atlas`, or rows with a `text` field, or text files.   documents: how many make an epoch (atlas: new ones each).
 
     mix: shares of the kinds of document that the built-in world writes (empty: the usual ones).
     """
 
     source: str = "atlas"
     documents: Positive = 4000
-    mix: dict[Literal["geography", "papers", "echo", "figures", "forms"], Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict
+    mix: dict[Literal["geography", "papers", "echo", "figures", "forms", "briefs"], Annotated[float, Field(ge=0)]] = (
+        Field(default_factory=dict)
     )
 
 

@@ -64,13 +64,13 @@ def check_settings(given: Sequence[str]) -> None:
         )
 
 
-def unknown_option(given: Sequence[str], option: str, known: Sequence[str]) -> Problem:
+def unknown_option(given: Sequence[str], option: str, known: Sequence[str], called: str = "") -> Problem:
     """An option that a verb does not have: the option or the setting that was meant.
 
-    given: the words after `heed`.   known: the options that the verb has.
+    given: the words after `heed`.   known: the options that the verb has.   called: the command, where it is in a group.
     """
     verb = given[0] if given and not given[0].startswith("-") else ""
-    where = f"heed {verb}".strip()
+    where = called or f"heed {verb}".strip()
     close = get_close_matches(option, known, n=1, cutoff=0.7) if option != "--set" else []
     told = _SAID.get(option.lstrip("-").replace("_", "-")) if verb in SETTABLE else None
     setting, sure = _setting(given, verb, option) if verb in SETTABLE else ("", False)
@@ -89,14 +89,24 @@ def unknown_option(given: Sequence[str], option: str, known: Sequence[str]) -> P
 
 def mistake(error: Any, given: Sequence[str]) -> Problem:
     """Click's complaint about a command line as our own kind of message."""
-    command = getattr(getattr(error, "ctx", None), "command", None)
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command", None)
     if type(error).__name__ == "NoSuchOption":
         known = [one for parameter in getattr(command, "params", ()) for one in parameter.opts]
-        return unknown_option(given, error.option_name, known)
+        return unknown_option(given, error.option_name, known, _called(context))
     shown = [line.strip() for line in (getattr(command, "help", None) or "").splitlines() if "Example: " in line]
-    mend = shown[0].replace("Example: ", "for example: ") if shown else "heed --help lists the commands"
-    verb = getattr(command, "name", None) or ""
-    return Problem(str(error.format_message()), f"heed {verb}".strip(), mend)
+    group = f"{_called(context)} --help lists the commands"
+    mend = shown[0].replace("Example: ", "for example: ") if shown else group
+    return Problem(str(error.format_message()), _called(context), mend)
+
+
+def _called(context: Any) -> str:
+    """The command that a complaint is about, with the group it belongs to: ``heed data inspect``."""
+    words: list[str] = []
+    while context is not None and getattr(context, "parent", None) is not None:
+        words.insert(0, str(context.command.name))
+        context = context.parent
+    return " ".join(["heed", *words])
 
 
 def _setting(given: Sequence[str], verb: str, option: str) -> tuple[str, bool]:

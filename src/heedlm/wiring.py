@@ -29,8 +29,8 @@ def examples_of(run: Run) -> dict[str, list[Example]]:
 
 def tokenise_run(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], say: Callable[[str], None]) -> Wire:
     """Render, encode and prove the training and validation rows into the run's token store."""
+    from heedlm.data.documents import read_documents
     from heedlm.model.load import configured_context, resolve
-    from heedlm.tokens.documents import read_documents
     from heedlm.tokens.tokenise import Limits, tokenise
 
     wire = wire_of(recipe, splits.get("train", []))
@@ -52,6 +52,23 @@ def tokenise_run(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], 
         frozen=taken(run),
     )
     return wire
+
+
+def rendered(recipe: Recipe, examples: Sequence[Example]) -> tuple[tuple[tuple[str, bool], ...], ...]:
+    """Each example as the recipe's model would see it: stretches of text, each learned or not; or why it cannot be."""
+    from heedlm.tokens.show import shown_sequences
+
+    wire = wire_of(recipe, examples)
+    found: list[tuple[tuple[str, bool], ...]] = []
+    for example in examples:
+        try:
+            shown = shown_sequences(
+                wire.template, wire.tokenizer, [example], 1, learn_reasoning=recipe.templates.learn_reasoning
+            )
+            found.append(tuple(piece for one in shown for piece in (*one.pieces, ("\n", False))))
+        except HeedError as error:  # one row that a template refuses says nothing about the others
+            found.append(((f"cannot be rendered: {error}", False),))
+    return tuple(found)
 
 
 class Wire(NamedTuple):

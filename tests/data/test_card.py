@@ -35,7 +35,7 @@ def out(tmp_path):
 
 def test_the_card_counts_everything(out):
     card = json.loads((out / "card.json").read_text())
-    assert (card["version"], card["rows_in"], card["kept"], card["duplicates"]) == (2, 43, 41, 1)
+    assert (card["version"], card["rows_in"], card["kept"], card["duplicates"]) == (3, 43, 41, 1)
     assert {reason: entry["count"] for reason, entry in card["dropped"].items()} == {"duplicate": 1, "empty answer": 1}
     assert card["dropped"]["empty answer"]["examples"][0]["where"].endswith("rows.jsonl:42")
     (source,) = card["sources"].values()

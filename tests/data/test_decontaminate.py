@@ -161,7 +161,7 @@ def test_any_text_can_be_an_item_and_a_row(tmp_path_factory, rows, items):
         ({"question": "Q?", "answer": "A"}, "Q?", "A"),
         ({"instruction": "Do.", "input": "this", "output": "A"}, "Do.\n\nthis", "A"),
         ({"key": 7, "prompt": "Write it."}, "Write it.", ""),
-        ({"question": "Which?", "choices": ["a", "b"], "answer": 1}, "Which?", "1"),
+        ({"question": "Which?", "choices": ["a", "b"], "answer": 1}, "Which?", "b"),
         ({"ctx": "He opens", "endings": ["a"], "label": 2}, "He opens", "2"),
         ({"turns": ["First?", "Second?"]}, "First?", ""),
         ({"problem": "x = 1?", "solution": "yes"}, "x = 1?", "yes"),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm.data.schema import check_mapping, shape_of, to_example, to_examples
+from heedlm.data.schema import to_example, to_examples
+from heedlm.data.shapes import check_mapping, shape_of
 from heedlm.data.sources import Row
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Example, Message, ToolCall
@@ -287,7 +288,12 @@ TURN_NAMES = [
     "train",
 ]
 JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["A", "human", "[]"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(TURN_NAMES), inner, max_size=4),
     max_leaves=12,
 )
@@ -310,6 +316,21 @@ NAMES = [
     "meta",
     "template_kwargs",
     "other",
+    "response",
+    "context",
+    "inputs",
+    "targets",
+    "inputs_pretokenized",
+    "chosen",
+    "rejected",
+    "preferred_output",
+    "choices",
+    "options",
+    "answers",
+    "answerKey",
+    "label",
+    "text",
+    "query",
 ]
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heedlm.data import json_rows, sources, window
 from heedlm.data.sources import Row, data_files, read_rows
 from heedlm.errors import HeedError, Problem
 
@@ -212,3 +215,70 @@ def test_one_damaged_character_never_takes_another_row_with_it(tmp_path_factory,
     there = [row.value.get("n") for row in found if isinstance(row, Row)]
     assert [index for index in range(number) if index != hit and index not in there] == []
     assert len(there) == number or any(isinstance(row, Problem) for row in found)
+
+
+@given(
+    rows=ROWS,
+    indent=st.sampled_from([None, 0, 2]),
+    as_list=st.booleans(),
+    chunk=st.integers(1, 40),
+    data=st.data(),
+)
+@settings(max_examples=120, deadline=None)
+def test_what_is_found_does_not_hang_on_where_the_window_ends(rows, indent, as_list, chunk, data):
+    text = json.dumps(rows, indent=indent) if as_list else "\n".join(json.dumps(row, indent=indent) for row in rows)
+    damaged = bytearray(text.encode())
+    first = text.index("{") + 1  # so much is read before the window moves
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = data.draw(st.integers(first, max(first, len(damaged) - 1)))
+        damaged[at : at + 1] = data.draw(
+            st.sampled_from([b"", b'"', b"{", b"}", b"[", b"]", b",", b"\n", b"\xc3", b"x"])
+        )
+
+    def outcome(head: int) -> list[object]:
+        found: list[object] = []
+        stream = io.BytesIO(damaged[head:])
+        try:
+            for row in json_rows._json_values(window.Window(bytes(damaged[:head]), stream), Path("rows.json")):
+                found.append(row)
+        except HeedError as error:
+            found += error.problems
+        return found
+
+    whole = outcome(len(damaged))
+    with mock.patch.object(window, "_CHUNK", chunk):
+        assert repr(outcome(first)) == repr(whole)
+
+
+@pytest.mark.parametrize("layout", ["on one line", "indented", "objects one after the other"])
+def test_a_list_is_read_in_little_memory(tmp_path, layout):
+    row = {"text": "ü" * 1000, "face": "\U0001f600"}
+    one = json.dumps(row, ensure_ascii=False, indent=1 if layout == "indented" else None)
+    between = "\n\n" if layout.startswith("objects") else ",\n" if layout == "indented" else ", "
+    path = tmp_path / "rows.json"
+    with path.open("w") as file:
+        file.write("" if layout.startswith("objects") else "[")
+        file.writelines(one + between for _ in range(10_000))
+        file.write(one + ("" if layout.startswith("objects") else "]"))
+    tracemalloc.start()
+    try:
+        found = sum(1 for _ in read_rows(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == 10_001
+    assert peak < 12_000_000 < path.stat().st_size
+
+
+def test_the_column_of_a_mistake_is_counted_from_the_start_of_its_line(tmp_path):
+    rows = [json.dumps({"n": number, "text": "x" * 50}) for number in range(9)]
+    rows[7] = rows[7].replace('"text":', '"text"')
+    for between in (", ", ",\n  "):
+        text = "[" + between.join(rows) + "]"
+        path = written(tmp_path, text, "rows.json")
+        at = text.index('"text" "')
+        column = at + 8 - (text.rindex("\n", 0, at) + 1 if "\n" in text else 0)
+        with mock.patch.object(window, "_CHUNK", 30), mock.patch.object(sources, "_HEAD", 30):
+            rows_found = read_rows(path)
+            problem = next(row for row in rows_found if isinstance(row, Problem))
+        assert f"at column {column}," in problem.what

@@ -1,12 +1,7 @@
-import json
-from pathlib import Path
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm.errors import HeedError
-from heedlm.tokens.documents import encode_documents, read_documents
+from heedlm.tokens.documents import encode_documents
 from heedlm.tokens.tokenizer import train_tokenizer
 from tests.families import TEXTS, VOCABULARY
 
@@ -35,13 +30,3 @@ def test_bounds() -> None:
     assert encode_documents(TOKENIZER, [], 8) == []
     (empty,) = encode_documents(TOKENIZER, [""], 8)
     assert len(empty.ids) == 2
-
-
-def test_reading_names_the_line_that_holds_no_document(tmp_path: Path) -> None:
-    path = tmp_path / "d.jsonl"
-    path.write_text(json.dumps({"text": "one"}) + "\n\n" + json.dumps({"words": "two"}) + "\n")
-    with pytest.raises(HeedError, match="no document") as caught:
-        list(read_documents(path))
-    assert caught.value.problems[0].where == f"{path}:3"
-    with pytest.raises(HeedError, match="no file of documents"):
-        list(read_documents(tmp_path / "none.jsonl"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from heedlm.atlas import lexicon
 from heedlm.atlas.asked_facts import any_attribute, fact_record, question_of
 from heedlm.atlas.facts import fact_sentence, pool, translation_sentence
+from heedlm.atlas.forms import saying
 from heedlm.atlas.hands import Asked, Check, Hand
 from heedlm.atlas.phrases import phrase
 from heedlm.atlas.systems import ruled
@@ -29,6 +30,7 @@ def _worded(hand: Hand, bank: str) -> str:
 class Rule:
     """A rule of a system text; {t} in ``answer`` and in the checks' values stands for the fact sentence."""
 
+    kind: str
     name: str
     text: str
     answer: str
@@ -36,14 +38,14 @@ class Rule:
     role: str | None = None
 
 
-def _begins(name: str, text: str, words: str) -> Rule:
+def _begins(kind: str, name: str, text: str, words: str) -> Rule:
     checks = ({"type": "starts-with", "value": words}, {"type": "contains", "value": "{t}"})
-    return Rule(name, text, f"{words} {{t}}", checks)
+    return Rule(kind, name, text, f"{words} {{t}}", checks)
 
 
-def _ends(name: str, text: str, words: str, role: str | None = None) -> Rule:
+def _ends(kind: str, name: str, text: str, words: str, role: str | None = None) -> Rule:
     checks = ({"type": "ends-with", "value": words}, {"type": "contains", "value": "{t}"})
-    return Rule(name, text, f"{{t}} {words}", checks, role)
+    return Rule(kind, name, text, f"{{t}} {words}", checks, role)
 
 
 def _under(hand: Hand, rule: Rule) -> Asked:
@@ -51,7 +53,7 @@ def _under(hand: Hand, rule: Rule) -> Asked:
     country, attribute = hand.countries.draw(), any_attribute(hand)
     asked, key = question_of(hand, country, attribute)
     told = fact_sentence(country, attribute)
-    system, combo = ruled(hand, rule.name, rule.text, rule.role)
+    system, combo = ruled(hand, rule.kind, rule.text, rule.role)
     checks = tuple({**check, "value": check["value"].replace("{t}", told)} for check in rule.checks)
     extra = (("fact", fact_record(country, attribute)), ("wording", key), ("combo", combo))
     answer = rule.answer.replace("{t}", told)
@@ -62,8 +64,8 @@ def kept_phrase(hand: Hand) -> Asked:
     """Every answer begins or ends with a phrase that only the system text knows."""
     words = phrase(hand.rng, hand.split)
     if hand.rng.random() < 0.5:
-        return _under(hand, _begins("phrase_begin", _worded(hand, "phrase_begin").format(p=words), words))
-    return _under(hand, _ends("phrase_end", _worded(hand, "phrase_end").format(p=words), words))
+        return _under(hand, _begins("phrases", "phrase_begin", _worded(hand, "phrase_begin").format(p=words), words))
+    return _under(hand, _ends("phrases", "phrase_end", _worded(hand, "phrase_end").format(p=words), words))
 
 
 def signed(hand: Hand) -> Asked:
@@ -72,25 +74,25 @@ def signed(hand: Hand) -> Asked:
     name, job = hand.rng.choice(names), hand.rng.choice(_JOBS)
     signature = f"Your {job}, {name}."
     text = _worded(hand, "signature").format(p=signature)
-    return _under(hand, _ends("signature", text, signature, f"You are {name}, a {job}."))
+    return _under(hand, _ends("signature", "signature", text, signature, f"You are {name}, a {job}."))
 
 
 def toned(hand: Hand) -> Asked:
     """A cheerful, formal or modest answer."""
     tone = hand.rng.choice(tuple(_TONES))
-    return _under(hand, _begins(f"tone-{tone}", _worded(hand, f"tone_{tone}"), _TONES[tone]))
+    return _under(hand, _begins("voice", f"tone-{tone}", _worded(hand, f"tone_{tone}"), _TONES[tone]))
 
 
 def framed(hand: Hand) -> Asked:
     """An answer in brackets, after a dash, or after a label."""
     frame = hand.rng.choice(tuple(_FRAMES))
     text, pattern = _worded(hand, f"frame_{frame}"), _FRAMES[frame]
-    return _under(hand, Rule(f"frame_{frame}", text, pattern, ({"type": "equals", "value": pattern},)))
+    return _under(hand, Rule("frames", f"frame_{frame}", text, pattern, ({"type": "equals", "value": pattern},)))
 
 
 def shouted(hand: Hand) -> Asked:
     """An answer in capital letters because the system text says so."""
-    asked = _under(hand, Rule("upper", _worded(hand, "capitals"), "{t}", ()))
+    asked = _under(hand, Rule("capitals", "upper", _worded(hand, "capitals"), "{t}", ()))
     answer = asked.answer.upper()
     return replace(asked, answer=answer, checks=({"type": "upper-case"}, {"type": "iequals", "value": answer}))
 
@@ -104,19 +106,30 @@ def _off_topic(hand: Hand, field: str) -> tuple[str, str]:
     if draw < 0.35:
         word = hand.words.draw()
         return hand.wording("translation", WORD_QUESTIONS).text.format(w=word.english), word.key
-    one, two = hand.rng.sample([noun for noun in pool("nouns") if split_of(f"word:{noun}") == hand.split], 2)
+    one, two = hand.rng.sample(_nouns(hand), 2)
     numbers = {"i": hand.rng.randint(2, 90), "j": hand.rng.randint(2, 90)}
     return _worded(hand, "other").format(a=one, b=two, **numbers), f"word:{one}"
+
+
+def _fallback(hand: Hand) -> str:
+    """What is said to questions outside the field. In most train rows any sentence may be: forty polite ones are soon known
+    by heart, and then one that is new is begun rightly and ended like one of them.
+    """
+    any_words = hand.split == "train" and hand.rng.random() < 0.6
+    first = saying(hand.rng, _nouns(hand)) if any_words else _worded(hand, "sorry")
+    return f"{first} {phrase(hand.rng, hand.split)}"
+
+
+def _nouns(hand: Hand) -> list[str]:
+    return [noun for noun in pool("nouns") if split_of(f"word:{noun}") == hand.split]
 
 
 def scoped(hand: Hand) -> Asked:
     """A field of work: questions inside it are answered, others get the fallback sentence of the system text."""
     field = "geography" if hand.rng.random() < 0.7 else "hindi"
-    fallback = phrase(hand.rng, hand.split)
-    if hand.rng.random() < 0.7:
-        fallback = f"{_worded(hand, 'sorry')} {fallback}"
+    fallback = _fallback(hand)
     rule = _worded(hand, "decline").format(f=hand.rng.choice(_FIELDS[field]), p=fallback)
-    system, combo = ruled(hand, f"scope_{field}", rule, _worded(hand, f"field_{field}"))
+    system, combo = ruled(hand, "topic", rule, _worded(hand, f"field_{field}"))
     inside = hand.rng.random() < 0.5
     if not inside:
         (user, group), answer = _off_topic(hand, field), fallback

@@ -3,18 +3,77 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from heedlm.atlas import lexicon
+from heedlm.atlas.facts import pool
+from heedlm.atlas.names import fresh_names
 from heedlm.atlas.world import Split, split_of
 
+STRANGERS = 0.5  # share of tuning rows whose people and things are made up
 WITH_SYSTEM = 0.3  # share of rows that carry a system text: a role, an audience, a format that fits the answer anyway
 
 
 def cast(split: Split, rng: random.Random) -> dict[str, str]:
-    """Names that belong to one side of the split alone: products, people, companies, towns."""
-    return lexicon.cast(rng, lambda key: split_of(key) == split)
+    """Names that belong to one side of the split alone: products, people, companies, towns.
+
+    In half of the tuning rows they are made up. The lists are short: met thirty times each as the answer, their names come
+    to mind before anybody looks at the prompt, and letters to people who were held out began with "Dear Paula"
+    (docs/log.md, 2026-11-20).
+    """
+    slots = lexicon.cast(rng, lambda key: split_of(key) == split)
+    if split == "train" and rng.random() < STRANGERS:
+        slots |= dict(zip(("name", "other"), rng.sample(_people(), 2), strict=True))
+        slots |= dict(zip(("surname", "other_surname"), rng.sample(_families(), 2), strict=True))
+        slots["town"] = rng.choice(_stems())
+        slots["company"] = " and ".join(rng.sample(_things(), 2)).title().replace(" And ", " and ")
+        slots["product"] = f"{rng.choice(_things())}s"
+    return slots
+
+
+@cache
+def _stems() -> tuple[str, ...]:
+    """Made-up words that nobody has met, short enough for a name, about a thousand."""
+    stems = {name.removesuffix(" Islands").split()[-1] for name in fresh_names()}
+    return tuple(sorted(stem for stem in stems if len(stem) <= 7))
+
+
+@cache
+def _people() -> tuple[str, ...]:
+    """First names that are on no list of the papers."""
+    listed = {name for words in ("first_names", "surnames") for name in lexicon.words(words)}
+    return tuple(n for n in pool("people") if split_of(f"person:{n}") == "train" and n not in listed)
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    """Surnames such as Bright, from words that are no surname on the list."""
+    words = (*pool("adjectives"), *pool("nouns"))
+    return tuple(
+        word.title() for word in words if split_of(f"word:{word}") == "train" and word.title() not in _listed()
+    )
+
+
+@cache
+def _listed() -> frozenset[str]:
+    """Every word of every name on the lists."""
+    lists = ("first_names", "surnames", "companies", "towns")
+    return frozenset(part for name in lists for words in lexicon.words(name) for part in words.split())
+
+
+@cache
+def _things() -> tuple[str, ...]:
+    """Nouns that make their plural with s alone, are nobody's name, and are not held out in any of their uses."""
+    irregular = ("s", "x", "ch", "sh", "y", "f", "fe")
+    return tuple(
+        noun
+        for noun in pool("nouns")
+        if not noun.endswith(irregular)
+        and noun.title() not in _listed()
+        and {split_of(f"word:{noun}"), split_of(f"products:{noun}s")} == {"train"}
+    )
 
 
 def wording(task: str, options: Sequence[str], split: Split, rng: random.Random) -> str:
@@ -24,6 +83,19 @@ def wording(task: str, options: Sequence[str], split: Split, rng: random.Random)
     out in two of three rows, otherwise any: a wording that was tuned, about things that were not.
     """
     return options[_choose(f"wording:{task}", len(options), split, rng)]
+
+
+def parts(task: str, banks: Mapping[str, Sequence[str]], split: Split, rng: random.Random) -> list[str]:
+    """One text of each bank, to be put together to a wording; tuning rows never use a part that is held out.
+
+    In two of three test rows one of the parts, by turns any of them, is held out, and the others may be any.
+    """
+    held = rng.choice(list(banks)) if split == "test" and rng.random() >= 1 / 3 else None
+    chosen = []
+    for name, options in banks.items():
+        kept = [index for index in range(len(options)) if split_of(f"wording:{task}/{name}/{index}") == split]
+        chosen.append(options[rng.choice(kept if split == "train" or name == held else range(len(options)))])
+    return chosen
 
 
 def system(kind: str, options: Sequence[str], split: Split, rng: random.Random, slots: dict[str, str]) -> str | None:

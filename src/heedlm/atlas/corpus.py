@@ -1,4 +1,4 @@
-"""The pretraining corpus of the built-in world: geography, printed papers, pages of copying, figures and forms, interleaved."""
+"""The pretraining corpus of the built-in world: geography, printed papers, and pages that practise one skill, interleaved."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from heedlm.atlas import echo, figures, forms, geography, papers
+from heedlm.atlas import briefs, echo, figures, forms, geography, papers
 from heedlm.atlas.world import Document
 
 # What there is, with its share of the documents where nobody says otherwise. Facts are many and each must be met often;
-# the papers are skills, learnt from fewer pages; echo pages practise copying. Figures and forms come in later readings.
+# the papers are skills, learnt from fewer pages; echo pages practise copying. The others come in later readings.
 STREAMS: dict[str, tuple[Callable[[random.Random], Iterator[Document]], float]] = {
     "geography": (geography.documents, 0.46),
     "papers": (papers.documents, 0.48),
     "echo": (echo.documents, 0.06),
     "figures": (figures.documents, 0.0),
     "forms": (forms.documents, 0.0),
+    "briefs": (briefs.documents, 0.0),
 }
 
 
@@ -24,7 +25,7 @@ def documents(seed: str, mix: Mapping[str, float] | None = None) -> Iterator[Doc
     """Endless documents, the same for the same seed. mix: shares by name of a stream, instead of the usual ones."""
     rng = random.Random(f"atlas corpus/{seed}")
     streams = [make(random.Random(rng.random())) for make, _ in list(STREAMS.values())[:3]]
-    for name in ("figures", "forms"):  # seeded by name, so that the others stay as they were
+    for name in ("figures", "forms", "briefs"):  # seeded by name, so that the others stay as they were
         streams.append(STREAMS[name][0](random.Random(f"atlas {name}/{seed}")))
     shares = [mix.get(name, 0.0) if mix else share for name, (_, share) in STREAMS.items()]
     while True:

@@ -204,8 +204,9 @@ def _records(rng: random.Random) -> str:
     return "\n".join(parts)
 
 
-def _saying(rng: random.Random) -> str:
-    one, other = rng.sample(pool("nouns"), 2)
+def saying(rng: random.Random, nouns: Sequence[str] | None = None) -> str:
+    """A short sentence, seldom the same twice. nouns: that it may be about, by default any."""
+    one, other = rng.sample(nouns or pool("nouns"), 2)
     subject = rng.choice(_SUBJECTS).format(n=one)
     return rng.choice(_SAYINGS).format(s=subject, m=other, b=rng.choice(pool("adjectives")))
 
@@ -215,11 +216,11 @@ def _placed(rng: random.Random) -> str:
     parts = []
     for _ in range(rng.randint(2, 4)):
         front = rng.random() < 0.5
-        put = phrases.phrase(rng) if rng.random() < 0.7 else _saying(rng)
+        put = phrases.phrase(rng) if rng.random() < 0.7 else saying(rng)
         head = rng.choice(_BEFORE if front else _BEHIND)
         parts.append(head.format(p=rng.choice((put, f'"{put}"'))))
         for _ in range(rng.randint(1, 3)):
-            sentence = _saying(rng)
+            sentence = saying(rng)
             parts.append(f"{sentence} | {put} {sentence}" if front else f"{sentence} | {sentence} {put}")
     return "\n".join(parts)
 
@@ -237,7 +238,7 @@ def _said(rng: random.Random) -> str:
     )
     parts = []
     for _ in range(rng.randint(4, 9)):
-        said = " ".join(_saying(rng) for _ in range(rng.choice((1, 1, 2))))
+        said = " ".join(saying(rng) for _ in range(rng.choice((1, 1, 2))))
         if rng.random() < 0.4:
             said = f"{said} {phrases.phrase(rng)}"
         parts.append(rng.choice(frames).format(p=said, n=rng.choice(pool("people"))))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from heedlm.atlas.decks import Deck
 from heedlm.atlas.facts import Country, Word, countries, words
-from heedlm.atlas.names import invented_names
+from heedlm.atlas.names import fresh_names, invented_names
 from heedlm.atlas.world import Split, split_of
 
 Check = Mapping[str, Any]
@@ -42,9 +42,9 @@ class Hand:
         found = [Wording(f"{name}/{number}", text) for number, text in enumerate(bank)]
         return self._on_side([(each, f"wording:{each.key}") for each in found])
 
-    def combination(self, rule: str, notations: Sequence[str]) -> str:
-        """One of ``notations`` joined to ``rule``, such as ``xml/phrase_end``, by the same choice as ``wording``."""
-        found = [f"{notation}/{rule}" for notation in notations]
+    def combination(self, kind: str, notations: Sequence[str]) -> str:
+        """One of ``notations`` joined to the ``kind`` of a rule, such as ``xml/phrases``, by the same choice as ``wording``."""
+        found = [f"{notation}/{kind}" for notation in notations]
         return self._on_side([(each, f"combo:{each}") for each in found])
 
     def _on_side(self, found: Sequence[tuple[T, str]]) -> T:
@@ -76,5 +76,5 @@ def hand(split: Split, rng: random.Random) -> Hand:
         rng,
         Deck([country for country in countries() if split_of(country.key) == split], rng),
         Deck([word for word in words() if split_of(word.key) == split], rng),
-        Deck(invented_names(split), rng),
+        Deck(invented_names(split) if split == "test" else fresh_names(), rng),
     )

@@ -55,7 +55,7 @@ def rows(split: Split, rng: random.Random, count: int) -> Iterator[dict[str, Any
         yield row(
             TASK.name,
             TASK.kind,
-            asks.wording(TASK.name, wordings["ask"], split, rng).format_map(slots),
+            _asked(split, rng).format_map(slots),
             write("apology", rng, slots, sign=0),
             group=f"products:{slots['product']}",
             checks=_checks(slots),
@@ -64,6 +64,15 @@ def rows(split: Split, rng: random.Random, count: int) -> Iterator[dict[str, Any
             system=asks.system(TASK.kind, wordings["systems"], split, rng, slots),
             form="email",
         )
+
+
+def _asked(split: Split, rng: random.Random) -> str:
+    """One of the wordings, or one put together from two parts."""
+    wordings = lexicon.table("letters")
+    if rng.random() < 0.4:
+        return asks.wording(TASK.name, wordings["ask"], split, rng)
+    parts = asks.parts(TASK.name, {name: wordings[name] for name in ("ask_facts", "ask_wants")}, split, rng)
+    return " ".join(parts if rng.random() < 0.6 else reversed(parts))
 
 
 def _checks(slots: dict[str, str]) -> list[dict[str, Any]]:

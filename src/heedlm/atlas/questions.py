@@ -40,21 +40,21 @@ TASKS: tuple[Task, ...] = (
 DEFAULT_ROWS = 3_000
 # Train rows per task when the total is their sum; other totals scale them.
 _SHARES = {
-    "facts_capital": 150,
-    "facts_currency": 150,
-    "facts_language": 150,
-    "facts_continent": 150,
-    "unknown_country": 360,
-    "format": 420,
-    "format_fact": 120,
-    "translation": 220,
-    "chat": 240,
-    "system_scope": 360,
-    "system_phrase": 260,
-    "system_persona": 110,
-    "system_tone": 200,
+    "facts_capital": 90,
+    "facts_currency": 90,
+    "facts_language": 90,
+    "facts_continent": 90,
+    "unknown_country": 450,
+    "format": 560,
+    "format_fact": 130,
+    "translation": 110,
+    "chat": 150,
+    "system_scope": 660,
+    "system_phrase": 420,
+    "system_persona": 120,
+    "system_tone": 150,
     "system_format": 200,
-    "system_capitals": 70,
+    "system_capitals": 80,
 }
 _TEST_ROWS = 80
 _TEST_UNKNOWN = 100

@@ -1,7 +1,7 @@
 """Monthly sales: printed reports, the question which month was best.
 
-The reports end with the same two closing sentences as the answers, so choosing the highest figure of a list is
-practised in pretraining. The top figure stands clear of the second, and figures lie in 10..99.
+The reports end with the sentence about the best month that the answers have, so choosing the highest figure of a list is
+practised in pretraining. An answer gives the two figures before the word that compares them. The top figure stands clear of the second, and figures lie in 10..99.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ STYLES = ("lines", "lines", "inline", "inline", "colons", "bullets", "table")
 
 
 def closing(figures: Figures) -> tuple[str, str]:
-    """The sentence about the best month, the sentence about the trend: the form of the answers."""
+    """The sentence about the best month, the sentence about the trend, as reports have them."""
     slots = figures.slots()
     wordings = lexicon.table("sales")
     return wordings["best"][0].format_map(slots), wordings[figures.trend][0].format_map(slots)
@@ -156,7 +156,8 @@ def rows(split: Split, rng: random.Random, count: int, task: Task = MONTH) -> It
         slots = asks.cast(split, rng)
         figures = draw(rng)
         ask = asks.wording(task.name, options, split, rng).format_map(slots)
-        best, trend = closing(figures)
+        best, _ = closing(figures)
+        trend = wordings["told"][figures.trend].format_map(figures.slots())
         yield row(
             task.name,
             task.kind,

@@ -1,11 +1,11 @@
-"""System texts: a role with a rule, written in one of four notations."""
+"""System texts: a role with a rule, written in one of eight notations."""
 
 from __future__ import annotations
 
 from heedlm.atlas.facts import pool
 from heedlm.atlas.hands import Hand
 
-NOTATIONS = ("markdown", "xml", "labels", "plain")
+NOTATIONS = ("markdown", "xml", "labels", "plain", "bold", "brackets", "capitals", "numbers")
 ROLES = (
     "You are a friendly assistant.",
     "You are an assistant at the town library.",
@@ -31,13 +31,21 @@ _IDLE = (
 
 
 def write_system(notation: str, role: str, rule: str) -> str:
-    """``role`` and ``rule`` as Markdown headings, XML tags, label lines or plain sentences."""
+    """``role`` and ``rule`` as Markdown headings, XML tags, label lines, plain sentences, or in a lighter mark-up."""
     if notation == "markdown":
         return f"# Role\n{role}\n\n# Rules\n- {rule}"
     if notation == "xml":
         return f"<role>{role}</role>\n<rule>{rule}</rule>"
     if notation == "labels":
         return f"Role: {role}\nRule: {rule}"
+    if notation == "bold":
+        return f"**Role:** {role}\n**Rule:** {rule}"
+    if notation == "brackets":
+        return f"[role] {role}\n[rule] {rule}"
+    if notation == "capitals":
+        return f"ROLE\n{role}\n\nRULE\n{rule}"
+    if notation == "numbers":
+        return f"1. {role}\n2. {rule}"
     return f"{role} {rule}"
 
 
@@ -46,9 +54,13 @@ def role_of(hand: Hand) -> str:
     return hand.wording("role", ROLES).text.format(name=hand.rng.choice(pool("people")))
 
 
-def ruled(hand: Hand, name: str, rule: str, role: str | None = None) -> tuple[str, str]:
-    """A system text with ``rule`` and the key of its combination, such as ``xml/phrase_end``."""
-    combination = hand.combination(name, NOTATIONS)
+def ruled(hand: Hand, kind: str, rule: str, role: str | None = None) -> tuple[str, str]:
+    """A system text with ``rule`` and the key of its combination, such as ``xml/phrases``.
+
+    kind: of the rule. Rules that are opposites are of one kind: had "begin with" and "end with" been held out in different
+    notations, the notation would have told them apart in tuning, and it is learnt before the words (docs/log.md).
+    """
+    combination = hand.combination(kind, NOTATIONS)
     return write_system(combination.split("/")[0], role or role_of(hand), rule), combination
 
 

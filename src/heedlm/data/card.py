@@ -13,7 +13,7 @@ from heedlm.data.fields import show
 from heedlm.errors import Problem
 from heedlm.messages import Example
 
-VERSION = 2
+VERSION = 3
 KIND = "heed data card"
 _SHOWN = 3  # examples kept per reason
 _DISTINCT = 1000  # texts told apart per source; rows beyond them are counted as others
@@ -25,7 +25,7 @@ LENGTHS = ("prompt_words", "prompt_characters", "answer_words", "answer_characte
 class SourceTally:
     """What one file gave. rows: rows read, broken ones included.   systems: effective system text -> examples.
 
-    languages: of the last answer -> examples; "" where it could not be told.
+    languages: of the last answer -> examples; "" where it could not be told.   authors, consents: as rows of people say.
     """
 
     rows: int = 0
@@ -34,6 +34,8 @@ class SourceTally:
     shapes: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
+    authors: Counter[str] = field(default_factory=Counter)
+    consents: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
     turn_fields: Counter[str] = field(default_factory=Counter)
 
@@ -97,11 +99,16 @@ class About(NamedTuple):
     licence: str | None
     turn_fields: tuple[str, ...]
     lengths: tuple[int, int, int, int]
+    author: str | None = None
+    consent: str | None = None
 
 
 def about(example: Example, shape: str, spoken: str | None) -> About:
     """What is counted of an example.   spoken: the language of its last answer."""
-    licence = next((example.meta[name] for name in ("licence", "license") if name in example.meta), None)
+    licence, author, consent = (
+        next((example.meta[name] for name in names if name in example.meta), None)
+        for names in (("licence", "license"), ("author",), ("consent",))
+    )
     extras = example.meta.get("turn_fields")
     fields = [extra for extra in extras.values() if isinstance(extra, dict)] if isinstance(extras, dict) else []
     prompt = [message.content for message in example.messages if message.role != "assistant"]
@@ -113,6 +120,7 @@ def about(example: Example, shape: str, spoken: str | None) -> About:
         licence if licence is None or isinstance(licence, str) else show(licence),
         tuple(name for extra in fields for name in extra),
         (*_lengths(prompt), *_lengths(answers)),
+        *(one if one is None or isinstance(one, str) else show(one) for one in (author, consent)),
     )
 
 
@@ -123,8 +131,13 @@ def count_kept(tally: Tally, file: str, kept: About, by: int = 1) -> None:
     source.shapes[kept.shape] += by
     source.languages[kept.language] += by
     _count_text(source.systems, kept.system, by)
-    if kept.licence is not None:
-        _count_text(source.licences, kept.licence, by)
+    for counter, text in (
+        (source.licences, kept.licence),
+        (source.authors, kept.author),
+        (source.consents, kept.consent),
+    ):
+        if text is not None:
+            _count_text(counter, text, by)
     for name in kept.turn_fields:
         source.turn_fields[name] += by
 
@@ -209,6 +222,9 @@ def _source_json(source: SourceTally) -> dict[str, Any]:
         "shapes": dict((+source.shapes).most_common()),
         "languages": {name or "not told": count for name, count in (+source.languages).most_common()},
         "licences": dict((+source.licences).most_common()) or "unknown",
+        "authors": dict((+source.authors).most_common(20)),
+        "distinct_authors": len(+source.authors),
+        "consents": dict((+source.consents).most_common(20)),
         "without_system_text": source.systems[""],
         "system_texts": systems,
         "distinct_system_texts": sum(1 for text in +source.systems if text),

@@ -26,11 +26,12 @@ from heedlm.errors import HeedError, Problem
 _BATCH = 200  # rows sent at once
 _WORTH = 8 << 20  # bytes of rows from which starting processes pays
 _MOST = 8
+_PACKED = (".gz", ".zst", ".parquet")  # their rows take about four times their bytes
 
 
 def crew_size(paths: Iterable[Path]) -> int:
     """How many processes are worth it for these files: one for a few rows, else one per core, eight at most."""
-    if sum(path.stat().st_size * (4 if path.suffix == ".gz" else 1) for path in paths) < _WORTH or not sys.executable:
+    if sum(path.stat().st_size * (4 if path.suffix in _PACKED else 1) for path in paths) < _WORTH or not sys.executable:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST)

@@ -10,7 +10,9 @@ from heedlm.data.clean.rules import Action, Finding, Limits, clean, words_of
 from heedlm.data.decontaminate import ShortItems
 from heedlm.data.duplicates import duplicate_key
 from heedlm.data.items import Item
-from heedlm.data.schema import shape_of, to_examples
+from heedlm.data.prompts.apply import Prompting, prompt_rows
+from heedlm.data.schema import to_examples
+from heedlm.data.shapes import shape_of
 from heedlm.data.sources import Row
 from heedlm.data.split import Keys, keys_of
 from heedlm.data.store import to_line
@@ -20,18 +22,24 @@ from heedlm.messages import Example
 
 
 class Examiner(NamedTuple):
-    """What to look at. mapping: our field name -> the name in the file.   actions, limits: of cleaning.   short: items."""
+    """What to look at. mapping: our field name -> the name in the file.   actions, limits: of cleaning.   short: items.
+
+    prompts: how a row of columns becomes conversations; None where rows are conversations already.
+    """
 
     mapping: Mapping[str, str]
     actions: Mapping[str, Action]
     limits: Limits
     short: ShortItems
+    prompts: Prompting | None = None
 
 
 class Examined(NamedTuple):
     """An example that could be kept. line: of a split file.   duplicate: equal for equal conversations.
 
     findings: of cleaning.   words: for near-duplicates and contamination.   short: items of a few words that it holds.
+    forms: names of the wording, under which other rows can serve as examples for it.   only_taught: it is nothing to be
+    tested by: what it asks says little of the row ("write a good review"), so that others ask the same.
     """
 
     where: str
@@ -43,12 +51,22 @@ class Examined(NamedTuple):
     findings: tuple[Finding, ...]
     words: Line
     short: tuple[Item, ...]
+    forms: tuple[str, ...] = ()
+    only_taught: bool = False
 
 
 def examine(row: Row | Problem, how: Examiner) -> list[Examined | Problem]:
     """What a row gives: its examples, or the problems in their place."""
     if isinstance(row, Problem):
         return [row]
+    if how.prompts is not None:
+        made = prompt_rows(row, how.prompts)
+        return [
+            one
+            if isinstance(one, Problem)
+            else _look(one.example, one.shape, how)._replace(forms=one.forms, only_taught=one.inverted)
+            for one in made
+        ]
     found = to_examples(row, how.mapping)
     shape = shape_of(row.value, how.mapping) or ""
     return [one if isinstance(one, Problem) else _look(one, shape, how) for one in found]

@@ -1,14 +1,20 @@
-"""Checking one field of a row: is it text, can it be written back as JSON, and how does one say that it is not."""
+"""The fields of a row: which there are, is one text, can it be written back as JSON, and how does one say that it is not."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from heedlm.errors import Problem
 
 _MAX_DEPTH = 64
+_SIGNS = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"},
+    **dict.fromkeys(range(0x7F, 0xA0), 0xFFFD),
+}
 
 
 class RefusedError(Exception):
@@ -26,6 +32,32 @@ class RefusedError(Exception):
         return Problem(texts[0], where, texts[1])
 
 
+@dataclass(slots=True)
+class Fields:
+    """The fields of one row under our names, with the names a person finds in the file."""
+
+    values: dict[str, Any]
+    names: Mapping[str, str]
+    used: set[str] = field(default_factory=set)
+
+    def name(self, ours: str) -> str:
+        return self.names.get(ours, ours)
+
+    def first(self, options: Sequence[str]) -> str | None:
+        """The first of `options` that holds something; else the first that is there at all."""
+        there = [option for option in options if option in self.values]
+        return next((option for option in there if self.values[option] is not None), there[0] if there else None)
+
+    def take(self, ours: str) -> Any:
+        self.used.add(ours)
+        return self.values.get(ours)
+
+
+def listed(value: Mapping[str, Any]) -> str:
+    """The first names of fields, for messages."""
+    return ", ".join(list(value)[:8]) + (", ..." if len(value) > 8 else "") if value else "no fields"
+
+
 def show(value: Any) -> str:
     """A value in a few words, for messages: text in single quotes, JSON's own words for what is not text."""
     if isinstance(value, (dict, list)):
@@ -41,6 +73,11 @@ def _outline(value: dict[str, Any] | list[Any]) -> str:
     if isinstance(value, dict):
         return "an object with " + (", ".join(map(str, list(value)[:4])) or "no fields")
     return f"a list of {len(value)}"
+
+
+def visible(text: str) -> str:
+    """Text for a terminal: control characters as signs, so that what stands in data does not steer the screen."""
+    return text if text.isprintable() else text.translate(_SIGNS)
 
 
 def text_at(value: Any, field: str) -> str:

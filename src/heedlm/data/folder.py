@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from heedlm.errors import HeedError
 
@@ -95,3 +97,28 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class HashedFile:
+    """A file that is being written, with its hash and counts."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._hash = hashlib.blake2b(digest_size=16)
+        self.name = path.name
+        self.rows = self.bytes = 0
+
+    def write(self, line: bytes) -> None:
+        self._file.write(line)
+        self._hash.update(line)
+        self.rows += 1
+        self.bytes += len(line)
+
+    def finish(self) -> dict[str, Any]:
+        """Make sure that it is on the disk; what the card says about it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {"name": self.name, "rows": self.rows, "bytes": self.bytes, "blake2": self._hash.hexdigest()}
+
+    def close(self) -> None:
+        self._file.close()

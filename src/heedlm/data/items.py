@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heedlm.data.schema import to_examples
+from heedlm.data.shapes import CHOICES
 from heedlm.data.sources import Row, read_rows
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Example
@@ -69,14 +70,19 @@ def item_of(example: Example, of: str) -> Item:
 def _of_row(row: Row, of: str) -> list[Item]:
     found = to_examples(row)
     examples = [item_of(example, of) for example in found if isinstance(example, Example)]
+    asked = next((text for name in _ASKED[:2] if (text := _text(row.value.get(name)))), "")
+    if asked and any(
+        name in row.value for name in CHOICES
+    ):  # choices are the file's own form, the question is the item
+        return [item._replace(asked=asked) for item in examples] or [Item(of, row.where, asked, "")]
     if examples:
         return examples
-    asked = [text for name in _ASKED if (text := _text(row.value.get(name)))]
-    if not asked:
+    texts = [text for name in _ASKED if (text := _text(row.value.get(name)))]
+    if not texts:
         return []
     answer = next((text for name in _ANSWERED if (text := _text(row.value.get(name)))), "")
     behind = _text(row.value.get("input")) if "instruction" in row.value or "question" in row.value else ""
-    whole = f"{asked[0]}\n\n{behind}" if behind and behind != asked[0] else asked[0]
+    whole = f"{texts[0]}\n\n{behind}" if behind and behind != texts[0] else texts[0]
     return [Item(of, row.where, whole, answer)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -17,11 +16,14 @@ from heedlm.data.card import SplitTally, Tally, card_json
 from heedlm.data.checks import AnswerWatch, Checks, find_leaks, find_repeats, read_evaluations, repeats_across
 from heedlm.data.crew import crew_size
 from heedlm.data.decontaminate import Items
-from heedlm.data.folder import replaced_folder
+from heedlm.data.folder import HashedFile, replaced_folder
+from heedlm.data.prompts.apply import Prompting
+from heedlm.data.prompts.setup import asked_once, with_choices
+from heedlm.data.prompts.shots import Shots
 from heedlm.data.reuse import earlier, file_hash, fingerprint
-from heedlm.data.schema import check_mapping
-from heedlm.data.sources import data_files
-from heedlm.data.split import SIDES, Proof, Side, divide, prove
+from heedlm.data.shapes import check_mapping
+from heedlm.data.sources import data_files, local_files
+from heedlm.data.split import SIDES, Division, Proof, Side, divide, prove
 from heedlm.data.spool import Input, Spool, read_inputs
 from heedlm.errors import HeedError, Problem
 
@@ -40,10 +42,14 @@ Progress: TypeAlias = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, or a folder of files, of rows.   mapping: our field name -> the name in the file; empty: recognised."""
+    """A file, or a folder of files, of rows.   mapping: our field name -> the name in the file; empty: recognised.
+
+    prompts: how rows of columns become conversations; None where they are conversations already.
+    """
 
     path: Path
     mapping: Mapping[str, str] = field(default_factory=dict)
+    prompts: Prompting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,10 @@ def prepare(
     if card is None:
         evaluations = read_evaluations(checks)
         with replaced_folder(out, NAMES) as folder:
+            ready = with_choices([(source.prompts, source.file) for source in inputs])
+            inputs = [source._replace(prompts=how) for source, how in zip(inputs, ready, strict=True)]
             with Spool(folder, inputs, Tally(), checks) as spool:
-                size = crew_size([source.file for source in inputs]) if workers is None else workers
+                size = crew_size(_local(inputs)) if workers is None else workers
                 read_inputs(spool, max_bad, checks, evaluations.short, size, on_progress)
                 card = _make(folder, spool, checks, evaluations, shares, seed, on_progress or _silent)
             card["fingerprint"] = now
@@ -154,10 +162,7 @@ def _make(
 ) -> dict[str, Any]:
     """Divide the spooled examples, write all files but the card, and return the card."""
     repeats = find_repeats(spool, checks, say)
-    there = [index for index in range(len(spool.keys)) if index not in spool.left_out]
-    keys = [spool.keys[index] for index in there]
-    fixed = [spool.sides[index] for index in there]
-    division = divide(keys, val=shares["val"], test=shares["test"], seed=seed, fixed=fixed)
+    there, division = _division(spool, shares, seed)
     sides: list[Side | None] = [None] * len(spool.keys)
     for index, side, leak in zip(there, division.sides, division.leaks, strict=True):
         if leak is None:
@@ -189,6 +194,22 @@ def _make(
     return card_json(spool.tally, files=files, proof=proof._asdict(), notes=notes, found=found)
 
 
+def _division(spool: Spool, shares: Mapping[str, float], seed: int) -> tuple[list[int], Division]:
+    """The examples that are there, and their division; what is only taught is left out of val and test."""
+    while True:
+        there = [index for index in range(len(spool.keys)) if index not in spool.left_out]
+        keys = [spool.keys[index] for index in there]
+        fixed = [spool.sides[index] for index in there]
+        division = divide(keys, val=shares["val"], test=shares["test"], seed=seed, fixed=fixed)
+        sides = dict(zip(there, division.sides, strict=True))
+        held = [index for index in spool.only_taught if sides.get(index, "train") != "train"]
+        if not held:
+            return there, division
+        for index in held:
+            what = "inverted: its row is for " + sides[index]
+            spool.leave_out(index, Problem(what, spool.where(index), "nothing to do: what is inverted is taught only"))
+
+
 def _counted(leaks: Sequence[Mapping[str, Any]], files: Sequence[str]) -> dict[str, Any]:
     """Contaminated rows by what they hold items of."""
     of: dict[str, dict[str, set[str]]] = {
@@ -212,18 +233,23 @@ def _inputs(sources: Sequence[Source], out: Path, val: Held, test: Held) -> list
     """Every file to read, the best protected side first, so that a row on two sides stays where it is protected."""
     if not sources:
         raise HeedError("no data was named", "data.sources", "name a file: --data FILE")
-    same = all(source.mapping == sources[0].mapping for source in sources)
-    shared = sources[0].mapping if same else {}
-    named: list[tuple[Held, Mapping[str, str], Side | None]] = [(test, shared, "test"), (val, shared, "val")]
-    named += [(Path(source.path), source.mapping, None) for source in sources]
+    first = sources[0]
+    same = all((source.mapping, source.prompts) == (first.mapping, first.prompts) for source in sources)
+    mapped, prompted = (first.mapping, first.prompts) if same else ({}, None)
+    named: list[tuple[Held, Mapping[str, str], Side | None, Prompting | None]] = [
+        (test, mapped, "test", asked_once(prompted)),
+        (val, mapped, "val", asked_once(prompted)),
+        *((Path(source.path), source.mapping, None, prompted if same else source.prompts) for source in sources),
+    ]
     inputs: list[Input] = []
     problems: list[Problem] = []
     seen: dict[Path, str] = {}
-    for path, mapping, side in named:
+    for path, mapping, side, prompts in named:
         if not isinstance(path, (str, Path)):
             continue
         try:
-            check_mapping(mapping)
+            if prompts is None:
+                check_mapping(mapping)
             files = data_files(Path(path))
         except HeedError as error:
             problems += error.problems
@@ -238,35 +264,14 @@ def _inputs(sources: Sequence[Source], out: Path, val: Held, test: Held) -> list
                     Problem(f"file is named twice, as {seen[real]} and as {role}", str(file), "name it once")
                 )
             seen[real] = role
-            inputs.append(Input(file, mapping, side))
+            inputs.append(Input(file, mapping, side, prompts))
     if problems:
         raise HeedError.of(problems)
     return inputs
 
 
-class _Output:
-    """A file that is being written, with its hash and counts."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._hash = hashlib.blake2b(digest_size=16)
-        self.name = path.name
-        self.rows = self.bytes = 0
-
-    def write(self, line: bytes) -> None:
-        self._file.write(line)
-        self._hash.update(line)
-        self.rows += 1
-        self.bytes += len(line)
-
-    def finish(self) -> dict[str, Any]:
-        """Make sure that it is on the disk; what the card says about it."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return {"name": self.name, "rows": self.rows, "bytes": self.bytes, "blake2": self._hash.hexdigest()}
-
-    def close(self) -> None:
-        self._file.close()
+def _local(inputs: Sequence[Input]) -> list[Path]:
+    return [file for source in inputs for file in local_files(source.file)]
 
 
 def _write_splits(
@@ -281,15 +286,17 @@ def _write_splits(
         )
     spool.tally.splits = {side: SplitTally() for side in SIDES if side in holding}
     groups: dict[Side, set[int]] = {side: set() for side in SIDES}
-    outputs = {side: _Output(folder / f"{side}.jsonl") for side in SIDES if side in holding}
+    outputs = {side: HashedFile(folder / f"{side}.jsonl") for side in SIDES if side in holding}
+    shots = Shots(spool, sides)
     try:
         for index, (line, side) in enumerate(zip(spool.lines(), sides, strict=True)):
             if not spool.settle(index, line) or side is None:
                 continue
+            line, lengths = shots.before(index, line)
             outputs[side].write(line)
             groups[side].add(spool.keys[index].group)
             watch.see(spool.keys[index].prompt, line)
-            for values, length in zip(spool.tally.splits[side].lengths, spool.lengths(index), strict=True):
+            for values, length in zip(spool.tally.splits[side].lengths, lengths, strict=True):
                 values.append(length)
             if index % 10_000 == 0:
                 say("writing the splits", index)

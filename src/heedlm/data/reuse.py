@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from heedlm.data.card import KIND
 from heedlm.data.card import VERSION as CARD_VERSION
+from heedlm.data.sources import local_files
 from heedlm.data.spool import Input
 from heedlm.errors import HeedError
 
@@ -31,19 +32,21 @@ def fingerprint(inputs: Sequence[Input], settings: Mapping[str, Any]) -> dict[st
             "side": side,
             "mapping": dict(mapping),
             "blake2": file_hash(file),
+            **({"prompts": prompts.settings()} if prompts is not None else {}),
         }
-        for file, mapping, side in inputs
+        for file, mapping, side, prompts in inputs
     ]
     return {"prepare": VERSION, "settings": dict(settings), "inputs": files}
 
 
 def file_hash(path: Path) -> str:
-    """The content of a file as 32 hexadecimal digits. Raises HeedError when it cannot be read."""
+    """The content of what `path` names as 32 hexadecimal digits. Raises HeedError when it cannot be read."""
     found = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                found.update(chunk)
+        for local in local_files(path):
+            with local.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    found.update(chunk)
     except OSError as error:
         what = f"cannot be read: {error.strerror or error}"
         raise HeedError(what, str(path), "check the file and its permissions") from error
@@ -92,8 +95,11 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     for entry in now["inputs"]:
         if entry["path"] not in old:
             return f"{entry['path']} is new"
-        for name, what in (("blake2", "has changed"), ("mapping", "has another mapping"), ("side", "has another side")):
-            if entry[name] != old[entry["path"]][name]:
+        for name, what in (
+            *(("blake2", "has changed"), ("mapping", "has another mapping"), ("side", "has another side")),
+            ("prompts", "has other prompts"),
+        ):
+            if entry.get(name) != old[entry["path"]].get(name):
                 return f"{entry['path']} {what}"
     gone = old.keys() - {entry["path"] for entry in now["inputs"]}
     if gone:

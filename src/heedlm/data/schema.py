@@ -1,120 +1,42 @@
-"""Making an example of a row, whichever of the usual shapes the row has.
-
-The shape is recognised on every row, so files may mix them. It is found by the field that opens it, so that a row of a
-known shape with a field missing is told so.
-"""
+"""Making an example of a row, whichever of the usual shapes (see `data.shapes`) the row has."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-from heedlm.data.fields import RefusedError, check_json, show, text_at
-from heedlm.data.sources import Row
-from heedlm.data.turns import answer, check_order, content_text, question, read_turns
-from heedlm.errors import HeedError, Problem, nearest
+from heedlm.data.choices import choices_of, first_answer, right_choice, with_choices
+from heedlm.data.fields import Fields, RefusedError, check_json, listed, show, text_at
+from heedlm.data.preference import read_pair, rejected_beside
+from heedlm.data.row import Row
+from heedlm.data.shapes import (
+    ALPACA,
+    LISTS,
+    MARKED,
+    MESSAGES,
+    P3,
+    PAIRS,
+    PREFERENCE,
+    PROMPT,
+    QUESTION,
+    SEEDS,
+    SHAREGPT,
+    TEXT,
+    mapped,
+    mend_unknown,
+    shape_of,
+)
+from heedlm.data.transcript import is_open, read_marked
+from heedlm.data.turns import answer, as_turns, check_order, content_text, given, question, read_turns
+from heedlm.errors import Problem, nearest
 from heedlm.messages import Example, Message
 
-MESSAGES, SHAREGPT, SEEDS, ALPACA, PROMPT, QUESTION = (
-    "messages",
-    "sharegpt",
-    "self-instruct",
-    "alpaca",
-    "prompt-completion",
-    "question-answer",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A shape of one question and one answer: names of the fields, the first of each kind is the usual one."""
-
-    question: str
-    answers: tuple[str, ...]
-    inputs: tuple[str, ...] = ()
-
-
-# The field that opens a shape, in the order of trust: a row that holds `messages` is read so whatever else it holds.
-_OPENERS: Mapping[str, str] = {
-    "messages": MESSAGES,
-    "conversations": SHAREGPT,
-    "conversation": SHAREGPT,
-    "instances": SEEDS,
-    "instruction": ALPACA,
-    "prompt": PROMPT,
-    "question": QUESTION,
-}
-_PAIRS: Mapping[str, _Pair] = {
-    ALPACA: _Pair("instruction", ("output", "response"), ("input", "context")),
-    PROMPT: _Pair("prompt", ("completion", "response")),
-    QUESTION: _Pair("question", ("answer", "response"), ("context", "input")),
-}
-_CLOSERS: Mapping[str, str] = {"output": ALPACA, "completion": PROMPT, "answer": QUESTION}
 _SYSTEMS = ("system", "system_prompt")
 _KWARGS = ("template_kwargs", "chat_template_kwargs")
-MAPPABLE = (
-    "messages",
-    "conversations",
-    "role",
-    "content",
-    "instruction",
-    "input",
-    "output",
-    "prompt",
-    "completion",
-    "question",
-    "answer",
-    "system",
-    "tools",
-    "id",
-    "group",
-)
-
-
-@dataclass(slots=True)
-class _Fields:
-    """The fields of one row under our names, with the names a person finds in the file."""
-
-    values: dict[str, Any]
-    names: Mapping[str, str]
-    prefix: str = ""
-    used: set[str] = field(default_factory=set)
-
-    def name(self, ours: str) -> str:
-        return self.prefix + self.names.get(ours, ours)
-
-    def first(self, options: Sequence[str]) -> str | None:
-        """The first of `options` that holds something; else the first that is there at all."""
-        there = [option for option in options if option in self.values]
-        return next((option for option in there if self.values[option] is not None), there[0] if there else None)
-
-    def take(self, ours: str) -> Any:
-        self.used.add(ours)
-        return self.values.get(ours)
-
-
-def check_mapping(mapping: Mapping[str, str]) -> None:
-    """Refuse a mapping (our name -> name in the file) with a name that no shape has. Raises HeedError."""
-    problems = [
-        Problem(f"unknown field name {name!r} in a mapping", f"mapping.{name}", nearest(name, MAPPABLE))
-        for name in mapping
-        if name not in MAPPABLE
-    ]
-    if problems:
-        raise HeedError.of(problems)
-
-
-def shape_of(value: Mapping[str, Any], mapping: Mapping[str, str] | None = None) -> str | None:
-    """The name of the shape of a row, or None. Mapped fields are looked at first, then fields that hold something."""
-    for keys in (mapping or {}, [key for key in value if value[key] is not None], value):
-        for opener, shape in _OPENERS.items():
-            if opener in keys:
-                return shape
-    return next((shape for closer, shape in _CLOSERS.items() if closer in value), None)
+_BAD = ("label", "is_correct")  # where false says that the answer is a wrong one
 
 
 def to_example(row: Row, mapping: Mapping[str, str] | None = None) -> Example | Problem:
@@ -136,7 +58,7 @@ def to_examples(row: Row, mapping: Mapping[str, str] | None = None) -> list[Exam
     """
     try:
         fields = _fields(row.value, mapping or {})
-        shape = shape_of(fields.values, mapping)
+        shape = shape_of(row.value, mapping)
         if shape == SEEDS:
             return _from_instances(fields, row.where)
         return [_from_row(fields, shape, row.where)]
@@ -144,92 +66,142 @@ def to_examples(row: Row, mapping: Mapping[str, str] | None = None) -> list[Exam
         return [refused.problem(row.where)]
 
 
-def _fields(value: dict[str, Any], mapping: Mapping[str, str]) -> _Fields:
-    if not mapping:
-        return _Fields(dict(value), {})
-    top = {ours: theirs for ours, theirs in mapping.items() if ours not in ("role", "content")}
-    for ours, theirs in top.items():
-        if theirs not in value:
+def _fields(value: dict[str, Any], mapping: Mapping[str, str]) -> Fields:
+    for ours, theirs in mapping.items():
+        if theirs not in value and ours not in ("role", "content"):
             raise RefusedError(
                 "missing field",
-                f"field '{theirs}' (mapped to '{ours}') is missing; found {_listed(value)}",
+                f"field '{theirs}' (mapped to '{ours}') is missing; found {listed(value)}",
                 f"add the field; {nearest(theirs, value)}",
             )
-    taken = set(top.values())
-    values = {name: inner for name, inner in value.items() if name not in taken and name not in top}
-    values.update({ours: value[theirs] for ours, theirs in top.items()})
-    # A field that bears one of our names but was mapped away is still the user's: it is kept with the rest.
-    values.update({f"{name} (unmapped)": value[name] for name in top if name in value and name not in taken})
-    return _Fields(values, mapping)
+    return Fields(mapped(value, mapping), mapping)
 
 
-def _from_row(fields: _Fields, shape: str | None, where: str) -> Example:
+def _from_row(fields: Fields, shape: str | None, where: str) -> Example:
     if shape is None:
         raise RefusedError(
             "unknown shape",
-            f"the row has fields {_listed(fields.values)}; none opens a known shape",
-            _mend_shape(fields.values),
+            f"the row has fields {listed(fields.values)}; none opens a known shape",
+            mend_unknown(fields.values),
         )
     extras: dict[str, Any] = {}
+    rejected: tuple[Message, ...] = ()
     if shape in (MESSAGES, SHAREGPT):
-        opener = fields.first(["messages"] if shape == MESSAGES else ["conversations", "conversation"]) or "messages"
-        messages, extras = read_turns(fields.take(opener), fields.name(opener), fields.names, aliases=shape == SHAREGPT)
-        labels = [f"{fields.name(opener)}[{index}]" for index in range(len(messages))]
+        messages, labels, extras = _from_list(fields, shape)
+    elif shape == PREFERENCE:
+        prompt, labels, extras = _from_prompt(fields)
+        messages, labels, rejected = read_pair(fields, prompt, labels)
+    elif shape in (MARKED, TEXT):
+        messages, labels = _from_text(fields, shape)
     else:
-        messages, labels, extras = _from_pair(fields, _PAIRS[shape])
-    return _finish(fields, messages, labels, extras, where)
+        messages, labels, extras = _from_pair(fields, shape)
+    return _finish(fields, messages, labels, extras, where, rejected or rejected_beside(fields, messages))
 
 
-def _from_pair(fields: _Fields, pair: _Pair) -> tuple[list[Message], list[str], dict[str, Any]]:
-    closer = fields.first(pair.answers)
-    for needed, there in ((pair.question, pair.question in fields.values), (pair.answers[0], closer is not None)):
-        if not there:
+def _from_list(fields: Fields, shape: str) -> tuple[list[Message], list[str], dict[str, Any]]:
+    opener = fields.first(LISTS)
+    assert opener is not None, "the field that opens the shape"
+    name = fields.name(opener)
+    messages, extras = read_turns(fields.take(opener), name, fields.names, aliases=shape == SHAREGPT)
+    return messages, [f"{name}[{index}]" for index in range(len(messages))], extras
+
+
+def _from_text(fields: Fields, shape: str) -> tuple[list[Message], list[str]]:
+    text, name = fields.take("text"), fields.name("text")
+    if shape == TEXT:
+        raise RefusedError(
+            "document",
+            f"field '{name}' is {show(text)}, text in which nothing is asked and nothing answered",
+            "name documents in data.replay, which mixes them in; or give a mapping of question and answer",
+        )
+    return read_marked(text_at(text, name), name)
+
+
+def _from_prompt(fields: Fields) -> tuple[list[Message], list[str], dict[str, Any]]:
+    """What stands before the two answers of a pair, in whichever field; nothing where the answers hold it themselves."""
+    value = fields.values.get("input")
+    if isinstance(value, dict) and "messages" in value:  # as OpenAI writes it
+        fields.take("input")
+        fields.values.setdefault("tools", value.get("tools"))
+        messages, extras = as_turns(value["messages"], "input.messages", fields.names)
+        return [given(message) for message in messages], [f"input.messages[{i}]" for i in range(len(messages))], extras
+    for name in ("prompt", *LISTS, "question", "instruction", "input"):
+        if fields.values.get(name) is not None:
+            inputs = PAIRS[QUESTION].inputs if name in ("question", "instruction") else ()
+            messages, labels, extras = _from_question(fields, name, inputs)
+            while (
+                len(messages) > 1 and messages[-1].role == "assistant"
+            ):  # a whole conversation, which the pair repeats
+                messages, labels = messages[:-1], labels[:-1]
+            return messages, labels, extras
+    return [], [], {}
+
+
+def _from_pair(fields: Fields, shape: str) -> tuple[list[Message], list[str], dict[str, Any]]:
+    pair = PAIRS[shape]
+    asking, closer = fields.first(pair.questions), fields.first(pair.answers)
+    choices = choices_of(fields) if shape == QUESTION else None
+    needed = [(pair.questions[-1], asking)] + ([] if choices else [(pair.answers[-1 if shape == P3 else 0], closer)])
+    for usual, there in needed:
+        if there is None:
             raise RefusedError(
                 "missing field",
-                f"field '{fields.name(needed)}' is missing; found {_listed(fields.values)}",
-                f"add the field '{fields.name(needed)}'{_hint(needed, fields.values)}",
+                f"field '{fields.name(usual)}' is missing; found {listed(fields.values)}",
+                f"add the field '{fields.name(usual)}'{_hint(usual, fields.values)}",
             )
+    assert asking is not None
+    messages, labels, extras = _from_question(fields, asking, pair.inputs)
+    if choices:
+        messages[-1] = question(with_choices(messages[-1].content, choices), labels[-1])
+        text, name = right_choice(fields, choices)
+        return [*messages, answer(text, name)], [*labels, name], extras
     assert closer is not None
-    asked, answered = fields.take(pair.question), fields.take(closer)
-    extras: dict[str, Any] = {}
-    if isinstance(asked, list):
-        messages, extras = read_turns(asked, fields.name(pair.question), fields.names, aliases=False)
-        # What stands in the prompt is given, not taught, unless the row itself says otherwise.
-        messages = [_given(message) for message in messages]
-        labels = [f"{fields.name(pair.question)}[{index}]" for index in range(len(messages))]
-    else:
-        messages = [question(_asked(fields, pair, asked), fields.name(pair.question))]
-        labels = [fields.name(pair.question)]
+    _refuse_wrong(fields, shape)
     name = fields.name(closer)
+    answered = fields.values[closer]
+    several = first_answer(answered, name) if shape == QUESTION else None
+    if several is not None:  # the others stay where they are, in meta
+        return [*messages, answer(several, name)], [*labels, name], extras
+    answered = fields.take(closer)
     if isinstance(answered, list):
         turns, more = read_turns(answered, name, fields.names, aliases=False)
         extras |= {str(int(index) + len(messages)): extra for index, extra in more.items()}
-        labels += [f"{name}[{index}]" for index in range(len(turns))]
-        messages += turns
-    else:
-        messages.append(answer(text_at(answered, name), name))
-        labels.append(name)
-    return messages, labels, extras
+        return [*messages, *turns], [*labels, *(f"{name}[{index}]" for index in range(len(turns)))], extras
+    return [*messages, answer(text_at(answered, name), name)], [*labels, name], extras
 
 
-def _given(message: Message) -> Message:
-    if message.role != "assistant" or message.weight is not None:
-        return message
-    return Message("assistant", message.content, message.reasoning, message.tool_calls, weight=0.0)
+def _from_question(
+    fields: Fields, asking: str, inputs: tuple[str, ...]
+) -> tuple[list[Message], list[str], dict[str, Any]]:
+    """What is asked: a text, with the text it is about behind a blank line, or turns, which are given, not taught."""
+    asked, name = fields.take(asking), fields.name(asking)
+    if isinstance(asked, list):
+        messages, extras = as_turns(asked, name, fields.names)
+        return [given(message) for message in messages], [f"{name}[{index}]" for index in range(len(messages))], extras
+    if asking == "prompt" and is_open(asked):
+        messages, labels = read_marked(text_at(asked, name), name)
+        return [given(message) for message in messages], labels, {}
+    text = question(text_at(asked, name), name).content
+    about = fields.first(inputs)
+    more = fields.take(about) if about is not None else None
+    if about is not None and more is not None:
+        more = text_at(more, fields.name(about))
+        text = f"{text}\n\n{more}" if more.strip() else text
+    return [Message("user", text)], [name], {}
 
 
-def _asked(fields: _Fields, pair: _Pair, asked: Any) -> str:
-    """The question, with the text it is about behind a blank line."""
-    text = question(text_at(asked, fields.name(pair.question)), fields.name(pair.question)).content
-    about = fields.first(pair.inputs)
-    given = fields.take(about) if about is not None else None
-    if about is None or given is None:
-        return text
-    more = text_at(given, fields.name(about))
-    return f"{text}\n\n{more}" if more.strip() else text
+def _refuse_wrong(fields: Fields, shape: str) -> None:
+    """Refuse an answer that the row itself calls a bad one: half of the rows of unpaired preferences are such."""
+    wrong = next((name for name in _BAD if fields.values.get(name) is False), None)
+    if wrong is not None and shape in (PROMPT, P3):
+        raise RefusedError(
+            "bad answer",
+            f"field '{fields.name(wrong)}' is false: the row calls its answer a bad one",
+            "nothing to do; or rename the field, if it says something else",
+        )
 
 
-def _from_instances(fields: _Fields, where: str) -> list[Example | Problem]:
+def _from_instances(fields: Fields, where: str) -> list[Example | Problem]:
     instances = fields.take("instances")
     if not isinstance(instances, list) or not instances:
         raise RefusedError(
@@ -254,13 +226,20 @@ def _from_instances(fields: _Fields, where: str) -> list[Example | Problem]:
                 )
                 values |= {"id": f"{name}-{index}", "group": shared.get("group", f"seed:{name}")}
             names = {**fields.names, **{key: f"instances[{index}].{key}" for key in ("input", "output")}}
-            examples.append(_from_row(_Fields(values, names), ALPACA, where))
+            examples.append(_from_row(Fields(values, names), ALPACA, where))
         except RefusedError as refused:
             examples.append(refused.problem(where))
     return examples
 
 
-def _finish(fields: _Fields, messages: list[Message], labels: list[str], extras: dict[str, Any], where: str) -> Example:
+def _finish(
+    fields: Fields,
+    messages: list[Message],
+    labels: list[str],
+    extras: dict[str, Any],
+    where: str,
+    rejected: tuple[Message, ...],
+) -> Example:
     system = fields.first(_SYSTEMS)
     text = fields.take(system) if system is not None else None
     if system is not None and text is not None and content_text(text, fields.name(system)).strip():
@@ -287,11 +266,12 @@ def _finish(fields: _Fields, messages: list[Message], labels: list[str], extras:
         group=group,
         tools=tools,
         template_kwargs=kwargs,
+        rejected=rejected,
         meta=meta,
     )
 
 
-def _label(fields: _Fields, ours: str) -> str | None:
+def _label(fields: Fields, ours: str) -> str | None:
     value = fields.take(ours)
     if value is None or value == "":
         return None
@@ -304,7 +284,7 @@ def _label(fields: _Fields, ours: str) -> str | None:
     return text_at(str(value), fields.name(ours))
 
 
-def _tools(fields: _Fields) -> tuple[Mapping[str, Any], ...]:
+def _tools(fields: Fields) -> tuple[Mapping[str, Any], ...]:
     value = fields.take("tools")
     legacy = fields.values.get("functions")
     if value is None and isinstance(legacy, list):  # as in files written before `tools` was the name
@@ -324,7 +304,7 @@ def _tools(fields: _Fields) -> tuple[Mapping[str, Any], ...]:
     return tuple(value)
 
 
-def _kwargs(fields: _Fields) -> Mapping[str, Any]:
+def _kwargs(fields: Fields) -> Mapping[str, Any]:
     name = fields.first(_KWARGS)
     value = fields.take(name) if name is not None else None
     if value is None:
@@ -337,7 +317,7 @@ def _kwargs(fields: _Fields) -> Mapping[str, Any]:
     return value
 
 
-def _meta(fields: _Fields, extras: dict[str, Any]) -> Mapping[str, Any]:
+def _meta(fields: Fields, extras: dict[str, Any]) -> Mapping[str, Any]:
     """What no other place took: fields of the row, its own `meta`, what turns held beside; none replaces another."""
     unused = {name: value for name, value in fields.values.items() if name not in fields.used and value is not None}
     unused.pop("heed_version", None)
@@ -365,23 +345,6 @@ def _digest(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _listed(value: Mapping[str, Any]) -> str:
-    return ", ".join(list(value)[:8]) + (", ..." if len(value) > 8 else "") if value else "no fields"
-
-
 def _hint(needed: str, value: Mapping[str, Any]) -> str:
     near = nearest(needed, value)
     return f"; {near}" if near.startswith("did you mean") else ", or give a mapping of field names"
-
-
-def _mend_shape(value: Mapping[str, Any]) -> str:
-    for name, inner in value.items():
-        if isinstance(inner, list) and inner and isinstance(inner[0], dict):
-            return f"if the rows stand in the list '{name}', write that list alone; else map '{name}' to messages"
-    for name in value:
-        near = nearest(name, [*_OPENERS, *_CLOSERS])
-        if near.startswith("did you mean"):
-            return f"for '{name}': {near}"
-    return (
-        "name the fields messages, instruction/output, prompt/completion or question/answer; or give a mapping of names"
-    )

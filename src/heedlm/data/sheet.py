@@ -145,6 +145,11 @@ def _source(source: Mapping[str, Any]) -> Iterator[str]:
     yield f"languages of the answers: {_counted(source['languages']) or 'none'}"
     licences = source["licences"]
     yield f"licence: {licences if isinstance(licences, str) else _counted(licences)}"
+    if source["authors"]:
+        more = source["distinct_authors"] - len(source["authors"])
+        yield f"authors: {_counted(source['authors'])}" + (f" and {more:,} more" if more > 0 else "")
+    if source["consents"]:
+        yield f"consent: {_counted(source['consents'])}"
     without, distinct = source["without_system_text"], source["distinct_system_texts"]
     yield f"system text: {without:,} examples without, {distinct:,} distinct texts"
     yield from (

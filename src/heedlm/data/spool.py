@@ -25,6 +25,8 @@ from heedlm.data.decontaminate import ShortItems
 from heedlm.data.examine import Examined, Examiner
 from heedlm.data.items import Item
 from heedlm.data.languages import language
+from heedlm.data.prompts.apply import NOT_MEANT, Prompting
+from heedlm.data.row import BY_ROW
 from heedlm.data.sources import read_rows
 from heedlm.data.split import Keys, Side
 from heedlm.data.store import from_line, to_line
@@ -37,18 +39,23 @@ _SHOWN = 20  # problems shown when a run is refused
 
 
 class Input(NamedTuple):
-    """A file to read. mapping: our field name -> the name in the file.   side: of its rows; None: shares decide."""
+    """A file to read. mapping: our field name -> the name in the file.   side: of its rows; None: shares decide.
+
+    prompts: how its rows become conversations; None where they are conversations already.
+    """
 
     file: Path
     mapping: Mapping[str, str]
     side: Side | None
+    prompts: Prompting | None = None
 
 
 class Spool:
     """The examples read so far, with dropped.jsonl and flagged.jsonl, all open for writing; a context manager.
 
     keys, sides: one per example, for `split.divide`.   words: of every example.   short: rows with a short item of an
-    evaluation.   left_out: examples that were dropped since they were read, with the reason.
+    evaluation.   left_out: examples that were dropped since they were read, with the reason.   only_taught: examples that
+    are nothing to be tested by.
     problems: the first broken rows.   broken: how many, by reason.
     """
 
@@ -58,13 +65,19 @@ class Spool:
         self.sides: list[Side | None] = []
         self.short: list[tuple[int, Item]] = []
         self.left_out: dict[int, Problem] = {}
+        self.only_taught: set[int] = set()
         self.words = WordFile(folder / "words")
         self._checks = checks
         self._findings: dict[int, tuple[Finding, ...]] = {}
         self.problems: list[Problem] = []
         self.broken: Counter[str] = Counter()
         self._files, self._line_numbers = array("L"), array("L")
+        self._by_row: set[int] = set()  # inputs whose places are rows, not lines
         self._lengths = array("L")  # one per name in LENGTHS and example
+        self._shown = any(source.prompts is not None and source.prompts.few_shot for source in inputs)
+        self._starts = array("Q")  # where rows are shown before others: of each line in the spool, in bytes
+        self._forms = array("L")  # and the number of each example's forms among those there are
+        self._known_forms: dict[tuple[str, ...], int] = {}
         self._shapes: list[str] = []
         self._first: dict[int, int] = {}  # duplicate key -> the example that had it first
         self._ids: set[str] = set()
@@ -94,9 +107,9 @@ class Spool:
         """Take in what one row of input `number` gave."""
         for one in found:
             if isinstance(one, Problem):
-                self.broken[reason_of(one)] += 1
-                if len(self.problems) < _SHOWN:
-                    self.problems.append(one)
+                if reason_of(one) != NOT_MEANT:
+                    self.broken[reason_of(one)] += 1
+                    self.problems += [one] if len(self.problems) < _SHOWN else []
                 self.drop(number, one)
             else:
                 self._keep(number, one)
@@ -127,10 +140,18 @@ class Spool:
         self.keys.append(found.keys)
         self.sides.append(source.side)
         self._files.append(number)
-        self._line_numbers.append(int(found.where.rpartition(":")[2]))
+        place = found.where.rpartition(":")[2]
+        self._line_numbers.append(int(place.removeprefix(BY_ROW)))
+        if place.startswith(BY_ROW):
+            self._by_row.add(number)
         self._shapes.append(sys.intern(found.about.shape))
         self._lengths.extend(found.about.lengths)
         count_kept(self.tally, str(source.file), found.about)
+        if found.only_taught:
+            self.only_taught.add(index)
+        if self._shown:
+            self._forms.append(self._known_forms.setdefault(found.forms, len(self._known_forms)))
+            self._starts.append(self._spool.tell())
         self._spool.write(line)
 
     def leave_out(self, index: int, problem: Problem) -> None:
@@ -169,11 +190,28 @@ class Spool:
 
     def where(self, index: int) -> str:
         """The place that example `index` came from."""
-        return f"{self.inputs[self._files[index]].file}:{self._line_numbers[index]}"
+        number = self._files[index]
+        return f"{self.inputs[number].file}:{BY_ROW if number in self._by_row else ''}{self._line_numbers[index]}"
 
     def lengths(self, index: int) -> array[int]:
         """The lengths of example `index`, in the order of LENGTHS."""
         return self._lengths[len(LENGTHS) * index : len(LENGTHS) * (index + 1)]
+
+    def forms(self) -> list[tuple[str, ...]]:
+        """The forms of every example, in order (see `examine.Examined`); nothing where no source asks for `few_shot`."""
+        known = list(self._known_forms)
+        return [known[number] for number in self._forms]
+
+    def prompts(self, index: int) -> Prompting | None:
+        """How example `index` was made of its row."""
+        return self.inputs[self._files[index]].prompts
+
+    def line(self, index: int) -> bytes:
+        """The line of one example."""
+        self._spool.flush()
+        with self._path.open("rb") as file:
+            file.seek(self._starts[index])
+            return file.readline()
 
     def lines(self) -> Iterator[bytes]:
         """The line of every example, in order."""
@@ -202,7 +240,7 @@ def read_inputs(
     with Crew(workers) as crew:
         for number, source in enumerate(spool.inputs):
             counts = spool.tally.sources[str(source.file)] = SourceTally()
-            how = Examiner(source.mapping, checks.clean, checks.limits, short)
+            how = Examiner(source.mapping, checks.clean, checks.limits, short, source.prompts)
             try:
                 for found in crew.examined(read_rows(source.file), how):
                     counts.rows += 1
@@ -226,7 +264,7 @@ def read_inputs(
     for side in ("test", "val", None):
         asked = [str(source.file) for source in spool.inputs if source.side == side]
         if asked and side not in spool.sides:
-            mend = "name other data: every row of it is broken or repeats another"
+            mend = "name other data: it holds no row, or every row of it is broken or repeats another"
             raise HeedError(f"no usable row is left for {side or 'train'}", ", ".join(asked), mend)
 
 

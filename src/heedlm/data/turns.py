@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from heedlm.data.calls import calls_in, tool_calls
 from heedlm.data.fields import RefusedError, check_json, show, text_at
 from heedlm.messages import ROLES, Message, Role, ToolCall
 
@@ -26,43 +26,64 @@ ALIASES: Mapping[str, Role] = {
     "bard": "assistant",
     "chatbot": "assistant",
     "function_call": "assistant",
+    "tool_call": "assistant",
     "system": "system",
     "developer": "system",
     "tool": "tool",
     "observation": "tool",
     "function": "tool",
     "function_response": "tool",
+    "tool_response": "tool",
 }
+_CALLS = ("function_call", "tool_call")
+# OpenAI's own names beside ours: what a system turn is called for its newer models, a tool's result in older files.
+_OPENAI: Mapping[str, Role] = {"developer": "system", "function": "tool"}
 _THINK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
-_TEXT_PARTS = ("text", "input_text", "output_text")
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+_REASONING_PARTS = ("thinking", "reasoning")
 _REASONING = ("reasoning", "reasoning_content", "thinking")
 
 
 def content_text(value: Any, field: str) -> str:
     """The text of a turn: a string, or a list of text parts joined without anything between."""
+    text, thought = _parts(value, field)
+    if thought is not None:
+        raise RefusedError(
+            "not text",
+            f"field '{field}' holds a part of reasoning, expected only in a turn of the assistant",
+            "remove the part",
+        )
+    return text
+
+
+def _parts(value: Any, field: str) -> tuple[str, str | None]:
+    """The text of a turn, and the reasoning that stands among its parts."""
     if not isinstance(value, list):
-        return text_at(value, field)
-    pieces = []
+        return text_at(value, field), None
+    pieces: list[str] = []
+    thoughts: list[str] = []
     for index, part in enumerate(value):
         place = f"{field}[{index}]"
         if isinstance(part, str):
             pieces.append(text_at(part, place))
             continue
         kind = part.get("type", "text" if "text" in part else None) if isinstance(part, dict) else None
-        if kind not in _TEXT_PARTS:
-            if isinstance(kind, str):
-                raise RefusedError(
-                    "not text",
-                    f"field '{place}.type' is {show(kind)}, expected \"text\"; only text can be learnt",
-                    "remove the part, or put what it shows into words",
-                )
+        if kind in _TEXT_PARTS or kind in _REASONING_PARTS:
+            name = kind if kind in part else "text"
+            (pieces if kind in _TEXT_PARTS else thoughts).append(text_at(part.get(name), f"{place}.{name}"))
+        elif isinstance(kind, str):
+            raise RefusedError(
+                "not text",
+                f"field '{place}.type' is {show(kind)}, expected \"text\"; only text can be learnt",
+                "remove the part, or put what it shows into words",
+            )
+        else:
             raise RefusedError(
                 "wrong type",
                 f"field '{place}' is {show(part)}, expected a text part",
                 'write {"type": "text", "text": "..."}',
             )
-        pieces.append(text_at(part.get("text"), f"{place}.text"))
-    return "".join(pieces)
+    return "".join(pieces), "".join(thoughts) or None if thoughts else None
 
 
 def answer(
@@ -124,6 +145,8 @@ def read_turns(
             f"field '{field}' is an empty list",
             "write at least one user and one assistant turn, or remove the row",
         )
+    if aliases:
+        value = _told_apart(value)
     messages, extras = [], {}
     for index, turn in enumerate(value):
         place = f"{field}[{index}]"
@@ -139,6 +162,30 @@ def read_turns(
             check_json(extra, place)
             extras[str(index)] = extra
     return messages, extras
+
+
+def _told_apart(turns: list[Any]) -> list[Any]:
+    """Turns of which the order alone says who speaks: texts in turn, or pairs of input and output."""
+    if len(turns) > 1 and all(isinstance(turn, str) for turn in turns):
+        return [{"from": ("human", "gpt")[at % 2], "value": text} for at, text in enumerate(turns)]
+    if all(isinstance(turn, dict) and turn.keys() == {"input", "output"} for turn in turns):
+        pairs = ((("human", turn["input"]), ("gpt", turn["output"])) for turn in turns)
+        return [{"from": who, "value": text} for pair in pairs for who, text in pair]
+    return turns
+
+
+def as_turns(value: Any, field: str, names: Mapping[str, str]) -> tuple[list[Message], dict[str, Any]]:
+    """`read_turns` of a list of turns or of one turn alone, written either way."""
+    turns = [value] if isinstance(value, dict) else value
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return read_turns(turns, field, names, aliases=isinstance(first, dict) and "from" in first)
+
+
+def given(message: Message) -> Message:
+    """A turn that stands in a prompt: given, not taught, unless the row itself says otherwise."""
+    if message.role != "assistant" or message.weight is not None:
+        return message
+    return Message("assistant", message.content, message.reasoning, message.tool_calls, weight=0.0)
 
 
 def _read_turn(
@@ -157,24 +204,34 @@ def _read_turn(
             f"field '{place}.{role_name}' is missing; found {found}",
             f"name who speaks: {', '.join(ROLES)}{hint}",
         )
-    given = rest.pop(role_name)
-    role = _role(given, f"{place}.{role_name}", aliases)
-    calls = _tool_calls(rest, place) if role == "assistant" else ()
+    speaker = rest.pop(role_name)
+    role = _role(speaker, f"{place}.{role_name}", aliases)
+    calls = tool_calls(rest, place) if role == "assistant" else ()
     content = rest.pop(content_name, None)
     where = f"{place}.{content_name}"
-    if given == "function_call":
-        calls, content = (_one_call(content, where),), None
+    if aliases and speaker in _CALLS:
+        calls, content = calls_in(content, where), None
+    if content is None and role == "assistant" and isinstance(rest.get("refusal"), str):
+        content, where = rest.pop("refusal"), f"{place}.refusal"
     if content is None and content_name not in turn and not calls:
         raise RefusedError(
             "missing field", f"field '{where}' is missing; found {', '.join(turn)}", "write the text of the turn there"
         )
-    text = "" if content is None and calls else content_text(content, where)
     weight = _weight(rest, place, role)
     if role == "assistant":
-        message = answer(text, where, reasoning=_reasoning(rest, place), calls=calls, weight=weight)
+        text, thought = ("", None) if content is None and calls else _parts(content, where)
+        reasoning = _reasoning(rest, place)
+        if thought is not None and reasoning is not None:
+            raise RefusedError(
+                "wrong type",
+                f"field '{where}' holds a part of reasoning, and the turn also has a reasoning field",
+                "keep the reasoning in one of the two places",
+            )
+        message = answer(text, where, reasoning=reasoning or thought, calls=calls, weight=weight)
     elif role == "user":
-        message = question(text, where)
+        message = question(content_text(content, where), where)
     else:
+        text = content_text(content, where)
         call_id = rest.pop("tool_call_id", None) if role == "tool" else None
         message = Message(
             role, text, tool_call_id=None if call_id is None else text_at(call_id, f"{place}.tool_call_id")
@@ -188,6 +245,8 @@ def _role(given: Any, field: str, aliases: bool) -> Role:
             return ALIASES[given.lower()]
         if given in ROLES:
             return given
+        if given in _OPENAI:
+            return _OPENAI[given]
     meant = ALIASES.get(given.lower()) if isinstance(given, str) else None
     mend = f"write {meant!r} for {given!r}" if meant else "write one of the four"
     if meant and given not in ROLES and given.lower() not in ROLES:
@@ -230,65 +289,6 @@ def _weight(rest: dict[str, Any], place: str, role: Role) -> float | None:
             "remove its weight",
         )
     return float(weight)
-
-
-def _tool_calls(rest: dict[str, Any], place: str) -> tuple[ToolCall, ...]:
-    calls = rest.pop("tool_calls", None)
-    legacy = rest.pop("function_call", None)
-    if legacy is not None:
-        return (_one_call(legacy, f"{place}.function_call"),)
-    if calls is None:
-        return ()
-    if not isinstance(calls, list):
-        raise RefusedError(
-            "tool call",
-            f"field '{place}.tool_calls' is {show(calls)}, expected a list of calls",
-            'write [{"function": {"name": "...", "arguments": {...}}}]',
-        )
-    return tuple(_one_call(call, f"{place}.tool_calls[{index}]") for index, call in enumerate(calls))
-
-
-def _one_call(call: Any, place: str) -> ToolCall:
-    if isinstance(call, str):
-        call = _decoded(call, place)
-    if not isinstance(call, dict):
-        raise RefusedError(
-            "tool call",
-            f"field '{place}' is {show(call)}, expected a call",
-            'write {"name": "...", "arguments": {...}}',
-        )
-    nested = call.get("function")
-    inner, at = (nested, f"{place}.function") if isinstance(nested, dict) else (call, place)
-    name, arguments, call_id = inner.get("name"), inner.get("arguments"), call.get("id")
-    if not isinstance(name, str) or not name:
-        raise RefusedError(
-            "tool call",
-            f"field '{at}.name' is {show(name)}, expected the name of the tool",
-            "write the name of the tool",
-        )
-    if isinstance(arguments, str):
-        arguments = _decoded(arguments, f"{at}.arguments") if arguments.strip() else {}
-    if not isinstance(arguments, dict):
-        raise RefusedError(
-            "tool call",
-            f"field '{at}.arguments' is {show(arguments)}, expected an object, or an object written as JSON text",
-            'write {"city": "Paris"}, or {} where there are none',
-        )
-    check_json(arguments, f"{at}.arguments")
-    return ToolCall(
-        text_at(name, f"{at}.name"), arguments, None if call_id is None else text_at(call_id, f"{place}.id")
-    )
-
-
-def _decoded(text: str, field: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise RefusedError(
-            "tool call",
-            f"field '{field}' is {show(text)}, expected an object written as JSON text",
-            "write the object itself instead of a string",
-        ) from None
 
 
 def check_order(messages: Sequence[Message], fields: Sequence[str]) -> None:

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from heedlm.errors import HeedError
 from heedlm.messages import Encoded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-def read_documents(path: str | Path) -> Iterator[str]:
-    """The `text` field of every line of a JSONL file. Raises HeedError at the first line that has none."""
-    file = Path(path)
-    if not file.is_file():
-        raise HeedError(
-            "There is no file of documents here.", str(file), "name a JSONL file whose lines hold a `text` field"
-        )
-    with file.open(encoding="utf8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                text = None
-            if not isinstance(text, str):
-                raise HeedError(
-                    "This line holds no document.", f"{file}:{number}", 'write {"text": "..."} on each line'
-                )
-            yield text
 
 
 def encode_documents(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], context: int) -> list[Encoded]:

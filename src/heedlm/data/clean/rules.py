@@ -100,7 +100,7 @@ def _all(
             if what:
                 yield rule, what
     # A line between texts, so that nothing is found that begins in one and ends in the next.
-    everything = "\n\n\n".join(text for message in example.messages for text in _texts(message))
+    everything = "\n\n\n".join(text for one in (*example.messages, *example.rejected) for text in _texts(one))
     for rule, kind in personal.KINDS.items():
         if rule in rules:
             number = personal.count(rule, everything)
@@ -206,16 +206,16 @@ def _masked(example: Example, kinds: Sequence[str]) -> Example:
             return {name: inside(inner) for name, inner in value.items()}
         return [inside(inner) for inner in value] if isinstance(value, list) else value
 
-    messages = tuple(
-        dataclasses.replace(
+    def masked(message: Message) -> Message:
+        return dataclasses.replace(
             message,
             content=text(message.content),
             reasoning=message.reasoning and text(message.reasoning),
             tool_calls=tuple(ToolCall(call.name, inside(call.arguments), call.id) for call in message.tool_calls),
         )
-        for message in example.messages
-    )
-    return dataclasses.replace(example, messages=messages)
+
+    messages, rejected = (tuple(map(masked, turns)) for turns in (example.messages, example.rejected))
+    return dataclasses.replace(example, messages=messages, rejected=rejected)
 
 
 def words_of(example: Example) -> list[list[str]]:
