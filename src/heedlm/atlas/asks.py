@@ -9,7 +9,7 @@ from typing import Any
 
 from heedlm.atlas import lexicon
 from heedlm.atlas.facts import pool
-from heedlm.atlas.names import fresh_names
+from heedlm.atlas.names import invented_names
 from heedlm.atlas.world import Split, split_of
 
 STRANGERS = 0.5  # share of tuning rows whose people and things are made up
@@ -25,9 +25,8 @@ def cast(split: Split, rng: random.Random) -> dict[str, str]:
     """
     slots = lexicon.cast(rng, lambda key: split_of(key) == split)
     if split == "train" and rng.random() < STRANGERS:
-        slots |= dict(zip(("name", "other"), rng.sample(_people(), 2), strict=True))
-        slots |= dict(zip(("surname", "other_surname"), rng.sample(_families(), 2), strict=True))
-        slots["town"] = rng.choice(_stems())
+        names = rng.sample(_stems(), 5)
+        slots |= dict(zip(("name", "other", "surname", "other_surname", "town"), names, strict=True))
         slots["company"] = " and ".join(rng.sample(_things(), 2)).title().replace(" And ", " and ")
         slots["product"] = f"{rng.choice(_things())}s"
     return slots
@@ -36,24 +35,8 @@ def cast(split: Split, rng: random.Random) -> dict[str, str]:
 @cache
 def _stems() -> tuple[str, ...]:
     """Made-up words that nobody has met, short enough for a name, about a thousand."""
-    stems = {name.removesuffix(" Islands").split()[-1] for name in fresh_names()}
+    stems = {name.removesuffix(" Islands").split()[-1] for name in invented_names("train")}
     return tuple(sorted(stem for stem in stems if len(stem) <= 7))
-
-
-@cache
-def _people() -> tuple[str, ...]:
-    """First names that are on no list of the papers."""
-    listed = {name for words in ("first_names", "surnames") for name in lexicon.words(words)}
-    return tuple(n for n in pool("people") if split_of(f"person:{n}") == "train" and n not in listed)
-
-
-@cache
-def _families() -> tuple[str, ...]:
-    """Surnames such as Bright, from words that are no surname on the list."""
-    words = (*pool("adjectives"), *pool("nouns"))
-    return tuple(
-        word.title() for word in words if split_of(f"word:{word}") == "train" and word.title() not in _listed()
-    )
 
 
 @cache
