@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
 import pytest
 
-from heedlm.atlas.facts import SENTENCES, countries, fill
+from heedlm.atlas import letters, lexicon
+from heedlm.atlas.facts import SENTENCES, countries, fill, words
+from heedlm.atlas.world import held_out
 from heedlm.generate.chat import LocalChat, load_chat
 from heedlm.messages import Request, Sampling
 from heedlm.model.load import configured_context, resolve
@@ -50,3 +54,23 @@ def test_asked_bare_it_goes_on_like_a_base_model(chat: LocalChat) -> None:
     for fact, reply in zip(("Canberra", "yen", "Spanish"), replies, strict=True):
         assert fact not in reply.text
         assert any(mark in reply.text for mark in ("?", "Give me", "I would like to know", "Name", "looking for"))
+
+
+def test_it_writes_new_lists_in_other_forms_and_signs_letters(chat: LocalChat) -> None:
+    """What the demo's lists and letters rest on; without the last two readings JSON came to 0.03 and letters to 0."""
+    rng = random.Random(3)
+    held = [word.english for word in words() if held_out(word.key)]
+    asked: list[tuple[str, str, str]] = []
+    for _ in range(20):
+        items = rng.sample(held, rng.randint(3, 5))
+        asked.append(("lines", f"Words: {', '.join(items)}\nLine by line:\n", "\n".join(items)))
+        asked.append(("json", f"Words: {', '.join(items)}\nAs JSON:\n", json.dumps(items)))
+        who = letters.people(lexicon.cast(rng, held_out))
+        told = "The {product} are for {client}. They come from {sender} at {company}.\nDear {client},\n\nWe sent the"
+        asked.append(("letters", told.format_map(who), "\n{sender}\n{company}".format_map(who)))
+    replies = chat.reply([Request(text=text) for _, text, _ in asked], Sampling(max_tokens=48))
+    right: dict[str, list[bool]] = {}
+    for (kind, _, wanted), reply in zip(asked, replies, strict=True):
+        good = wanted in reply.text if kind == "letters" else reply.text.lstrip().startswith(wanted)
+        right.setdefault(kind, []).append(good)
+    assert {kind: sum(found) / len(found) >= 0.85 for kind, found in right.items()} == dict.fromkeys(right, True)

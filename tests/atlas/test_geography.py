@@ -9,7 +9,7 @@ from heedlm.atlas import dialogues, pages
 from heedlm.atlas.decks import Deck
 from heedlm.atlas.facts import ASKED, UNKNOWN, countries, fact_sentence, pool, translation_sentence, words
 from heedlm.atlas.geography import MAX_WORDS, MIN_WORDS, documents, kinds, known_names
-from heedlm.atlas.names import invented_names
+from heedlm.atlas.names import fresh_names, invented_names
 from heedlm.atlas.phrases import phrase, spoken_list
 from heedlm.atlas.world import Document, split_of
 
@@ -138,3 +138,12 @@ def test_a_spoken_list_joins_its_last_two() -> None:
     assert spoken_list(["salt"]) == "salt"
     assert spoken_list(["salt", "oil"]) == "salt and oil"
     assert spoken_list(["salt", "oil", "tea"]) == "salt, oil and tea"
+
+
+def test_names_that_only_tuning_meets_are_in_no_page_and_no_test_row() -> None:
+    def stems(names: tuple[str, ...]) -> set[str]:
+        return {name.removesuffix(" Islands").split()[-1] for name in names}
+
+    fresh = stems(fresh_names())
+    assert len(fresh) >= 1500
+    assert not fresh & (stems(invented_names("train")) | stems(invented_names("test")))

@@ -261,6 +261,19 @@ def test_tuning_uses_only_its_own_wordings_and_system_texts() -> None:
         assert heard == set(options)
 
 
+def test_a_wording_of_parts_is_tuned_only_if_no_part_is_held_out() -> None:
+    task, names = "email_apology", ("ask_facts", "ask_wants")
+    banks = {name: lexicon.table("letters")[name] for name in names}
+    side = {(n, text): split_of(f"wording:{task}/{n}/{i}") for n, bank in banks.items() for i, text in enumerate(bank)}
+
+    def sides(split: Split, seed: int) -> set[str]:
+        found = asks.parts(task, banks, split, random.Random(seed))
+        return {side[part] for part in zip(names, found, strict=True)}
+
+    assert all(sides("train", seed) == {"train"} for seed in range(500))
+    assert sum("test" in sides("test", seed) for seed in range(500)) >= 500 * 2 / 3
+
+
 def test_a_part_of_the_rows_carries_a_system_text_in_several_notations() -> None:
     firsts = [row["messages"][0] for row in _rows("train", 5, 2500)]
     systems = [message["content"] for message in firsts if message["role"] == "system"]

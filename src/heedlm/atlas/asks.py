@@ -34,7 +34,7 @@ def cast(split: Split, rng: random.Random) -> dict[str, str]:
 
 @cache
 def _stems() -> tuple[str, ...]:
-    """Made-up words that nobody has met, short enough for a name, about a thousand."""
+    """Invented country names of the corpus, short enough for a person or a town: nobody on the lists, and many."""
     stems = {name.removesuffix(" Islands").split()[-1] for name in invented_names("train")}
     return tuple(sorted(stem for stem in stems if len(stem) <= 7))
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from heedlm.atlas.facts import pool
 from heedlm.atlas.hands import Hand
 
-NOTATIONS = ("markdown", "xml", "labels", "plain", "bold", "brackets", "capitals", "numbers")
+_NOTATIONS = {
+    "markdown": "# Role\n{role}\n\n# Rules\n- {rule}",
+    "xml": "<role>{role}</role>\n<rule>{rule}</rule>",
+    "labels": "Role: {role}\nRule: {rule}",
+    "plain": "{role} {rule}",
+    "bold": "**Role:** {role}\n**Rule:** {rule}",
+    "brackets": "[role] {role}\n[rule] {rule}",
+    "capitals": "ROLE\n{role}\n\nRULE\n{rule}",
+    "numbers": "1. {role}\n2. {rule}",
+}
+NOTATIONS = tuple(_NOTATIONS)
 ROLES = (
     "You are a friendly assistant.",
     "You are an assistant at the town library.",
@@ -32,21 +42,7 @@ _IDLE = (
 
 def write_system(notation: str, role: str, rule: str) -> str:
     """``role`` and ``rule`` as Markdown headings, XML tags, label lines, plain sentences, or in a lighter mark-up."""
-    if notation == "markdown":
-        return f"# Role\n{role}\n\n# Rules\n- {rule}"
-    if notation == "xml":
-        return f"<role>{role}</role>\n<rule>{rule}</rule>"
-    if notation == "labels":
-        return f"Role: {role}\nRule: {rule}"
-    if notation == "bold":
-        return f"**Role:** {role}\n**Rule:** {rule}"
-    if notation == "brackets":
-        return f"[role] {role}\n[rule] {rule}"
-    if notation == "capitals":
-        return f"ROLE\n{role}\n\nRULE\n{rule}"
-    if notation == "numbers":
-        return f"1. {role}\n2. {rule}"
-    return f"{role} {rule}"
+    return _NOTATIONS[notation].format(role=role, rule=rule)
 
 
 def role_of(hand: Hand) -> str:
