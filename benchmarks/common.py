@@ -13,7 +13,10 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = Path(os.environ.get("HEED_BENCH_FOLDER", ROOT / ".bench"))
@@ -36,6 +39,24 @@ class Shape(NamedTuple):
     intermediate: int
     vocab: int
     tied: bool = True
+
+    def config(self, eos_token_id: int | None = None) -> LlamaConfig:
+        """The configuration of such a model; it has no other control tokens."""
+        from transformers import LlamaConfig
+
+        return LlamaConfig(
+            vocab_size=self.vocab,
+            hidden_size=self.hidden,
+            intermediate_size=self.intermediate,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            max_position_embeddings=4096,
+            tie_word_embeddings=self.tied,
+            bos_token_id=None,
+            eos_token_id=eos_token_id,
+            pad_token_id=None,
+        )
 
     @property
     def layer_parameters(self) -> int:

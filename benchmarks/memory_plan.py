@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 from common import BENCH, SHAPES, Shape, finish, run_worker, say, table
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 ALLOWED = 0.15
 MODELS = {
@@ -75,21 +75,8 @@ def folder_of(name: str) -> str:
     """The folder of a model with random weights, made when it is first asked for."""
     folder = BENCH / "models" / f"memory-{name}"
     if not (folder / "config.json").is_file():
-        shape = MODELS[name]
-        config = LlamaConfig(
-            vocab_size=shape.vocab,
-            hidden_size=shape.hidden,
-            intermediate_size=shape.intermediate,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            max_position_embeddings=4096,
-            tie_word_embeddings=shape.tied,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
         torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder)
+        LlamaForCausalLM(MODELS[name].config()).save_pretrained(folder)
     return str(folder)
 
 

@@ -85,7 +85,7 @@ def public_data() -> Path | None:
 def model_folder(name: str, seed: int = 0, dtype: str = "float32", device: str = "cpu") -> Path:
     """A model of `SHAPES[name]` with random weights in Hugging Face layout, made once."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
 
     shape, tokens = SHAPES[name], tokenizer_folder()
     folder = BENCH / "models" / f"{name}-{dtype}-{seed}-{tokens.name.removeprefix('tokenizer-')}"
@@ -95,19 +95,7 @@ def model_folder(name: str, seed: int = 0, dtype: str = "float32", device: str =
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer = load_tokenizer(tokens)
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=shape.vocab,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.intermediate,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=4096,
-        tie_word_embeddings=shape.tied,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=None,
-    )
+    config = shape.config(tokenizer.eos_token_id)
     with torch.device(device):
         model = LlamaForCausalLM(config)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
