@@ -299,7 +299,7 @@ PRETRAINING: dict[str, Words] = {
     ),
     "corpus.mix": Words(
         "Shares of the kinds of document that the built-in world writes: `geography`, `papers`, `echo`, `figures`, "
-        "`forms`, `briefs`. Empty: 0.46, 0.48, 0.06 and none of the last three.",
+        "`forms`, `briefs`, `desks`. Empty: 0.46, 0.48, 0.06 and none of the last four.",
         "The documents.",
     ),
     "shape.vocab_size": Words("Tokens of the tokenizer that is trained first.", "Tokens per document, parameters."),

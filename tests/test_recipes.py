@@ -26,7 +26,7 @@ from heedlm.tokens.tokenizer import train_tokenizer
 from tests.families import TEXTS, VOCABULARY
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-PRETRAINING = {f"atlas_base{part}.yaml" for part in ("", "_figures", "_forms", "_briefs")}
+PRETRAINING = {f"atlas_base{part}.yaml" for part in ("", "_figures", "_forms", "_briefs", "_desks")}
 
 
 @dataclass(frozen=True, slots=True)

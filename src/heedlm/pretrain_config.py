@@ -17,9 +17,9 @@ class CorpusConfig(Section):
 
     source: str = "atlas"
     documents: Positive = 4000
-    mix: dict[Literal["geography", "papers", "echo", "figures", "forms", "briefs"], Annotated[float, Field(ge=0)]] = (
-        Field(default_factory=dict)
-    )
+    mix: dict[
+        Literal["geography", "papers", "echo", "figures", "forms", "briefs", "desks"], Annotated[float, Field(ge=0)]
+    ] = Field(default_factory=dict)
 
 
 class ShapeConfig(Section):

@@ -25,11 +25,15 @@ def cast(split: Split, rng: random.Random) -> dict[str, str]:
     """
     slots = lexicon.cast(rng, lambda key: split_of(key) == split)
     if split == "train" and rng.random() < STRANGERS:
-        names = rng.sample(_stems(), 5)
-        slots |= dict(zip(("name", "other", "surname", "other_surname", "town"), names, strict=True))
-        slots["company"] = " and ".join(rng.sample(_things(), 2)).title().replace(" And ", " and ")
-        slots["product"] = f"{rng.choice(_things())}s"
+        slots |= strangers(rng)
     return slots
+
+
+def strangers(rng: random.Random) -> dict[str, str]:
+    """Made-up people, town and company, and a product that is on no list."""
+    people = dict(zip(("name", "other", "surname", "other_surname", "town"), rng.sample(_stems(), 5), strict=True))
+    company = " and ".join(rng.sample(_things(), 2)).title().replace(" And ", " and ")
+    return {**people, "company": company, "product": f"{rng.choice(_things())}s"}
 
 
 @cache

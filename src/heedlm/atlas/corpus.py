@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from heedlm.atlas import briefs, echo, figures, forms, geography, papers
+from heedlm.atlas import briefs, desks, echo, figures, forms, geography, papers
 from heedlm.atlas.world import Document
 
 # What there is, with its share of the documents where nobody says otherwise. Facts are many and each must be met often;
@@ -18,6 +18,7 @@ STREAMS: dict[str, tuple[Callable[[random.Random], Iterator[Document]], float]] 
     "figures": (figures.documents, 0.0),
     "forms": (forms.documents, 0.0),
     "briefs": (briefs.documents, 0.0),
+    "desks": (desks.documents, 0.0),
 }
 
 
@@ -25,7 +26,7 @@ def documents(seed: str, mix: Mapping[str, float] | None = None) -> Iterator[Doc
     """Endless documents, the same for the same seed. mix: shares by name of a stream, instead of the usual ones."""
     rng = random.Random(f"atlas corpus/{seed}")
     streams = [make(random.Random(rng.random())) for make, _ in list(STREAMS.values())[:3]]
-    for name in ("figures", "forms", "briefs"):  # seeded by name, so that the others stay as they were
+    for name in ("figures", "forms", "briefs", "desks"):  # seeded by name, so that the others stay as they were
         streams.append(STREAMS[name][0](random.Random(f"atlas {name}/{seed}")))
     shares = [mix.get(name, 0.0) if mix else share for name, (_, share) in STREAMS.items()]
     while True:
