@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from heedlm.errors import HeedError
+from heedlm.generate import cache as kv
+from heedlm.generate import engine
 from heedlm.generate.engine import Completion, context_limit, decode, forward, left_padded, serving
 from heedlm.messages import Sampling
 
@@ -53,6 +55,39 @@ def test_rows_that_stop_leave_and_others_join_without_a_trace(family: str, tiny:
     assert [completion.stop_reason for completion in got] == [
         "stop" if row[-1] in stops else "length" for row in expected
     ]
+
+
+def test_a_shared_beginning_is_computed_once_and_changes_nothing(
+    family: str, tiny: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_WORTH_SHARING", 1)
+    model = tiny(family)
+    beginning, *ends = some_prompts([20, 1, 6, 3, 17])
+    prompts = [[*beginning, *end] for end in ends]
+    expected = [generated(model, prompt, 8) for prompt in prompts]
+    sizes: list[tuple[int, ...]] = []
+    heard = model.register_forward_pre_hook(
+        lambda _module, _args, given: sizes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    got = decode(model, prompts, Sampling(max_tokens=8))
+    heard.remove()
+    assert [list(completion.ids) for completion in got] == expected
+    if kv.resumable(kv.new_cache(model)):
+        assert sizes[:2] == [(1, 20), (4, 17)]
+    else:
+        assert sizes[0] == (4, 37)
+
+
+@pytest.mark.parametrize(
+    ("same", "rows", "shared"), [(0, 9, 0), (64, 5, 64), (64, 4, 0), (30, 20, 0), (31, 20, 31), (9, 1, 0)]
+)
+def test_what_counts_as_a_beginning_worth_sharing(same: int, rows: int, shared: int) -> None:
+    prompts = [[*range(same), *[1000 + row] * 93] for row in range(rows)]
+    assert engine._shared([engine._Row(0, prompt, 1) for prompt in prompts]) == shared
+
+
+def test_equal_prompts_keep_a_token_each() -> None:
+    assert engine._shared([engine._Row(0, range(100), 1)] * 9) == 99
 
 
 def test_a_batch_shrinks_as_rows_finish(llama: PreTrainedModel) -> None:

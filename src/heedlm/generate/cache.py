@@ -64,6 +64,17 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self._buffers = [buffer[: len(rows), :, first:] for buffer in self._buffers]
         self._show(self._length - first)
 
+    def spread(self, starts: Sequence[int]) -> None:
+        """Of one row make many: row b begins at column starts[b] with the first columns of the old row."""
+        columns, spread = self._length, []
+        for old in self._buffers:
+            new = old.new_zeros(len(starts), old.shape[1], columns + _ROOM, old.shape[3])
+            for row, start in enumerate(starts):
+                new[row, :, min(start, columns) : columns] = old[0, :, : max(0, columns - start)]
+            spread.append(new)
+        self._buffers = spread
+        self._show(columns)
+
     def join(self, other: RoomyLayer) -> None:
         """Take the rows of `other` below ours, all ends aligned."""
         length = max(self._length, other._length)
@@ -127,6 +138,14 @@ def keep_rows(cache: Cache, rows: Sequence[int], first: int) -> None:
         elif not _stores_nothing(layer):
             index = torch.tensor(list(rows)) if index is None else index
             layer.reorder_cache(index)
+
+
+def spread(cache: Cache, starts: Sequence[int]) -> None:
+    """Give the one row of a `resumable` cache to many rows, each from its column starts[b] on; what lies left of it is
+    padding."""
+    for layer in cache.layers:
+        if isinstance(layer, RoomyLayer) and layer.is_initialized:
+            layer.spread(starts)
 
 
 def join(cache: Cache, other: Cache) -> None:
