@@ -13,6 +13,7 @@ import torch
 from heedlm.config import dump_recipe
 from heedlm.errors import HeedError
 from heedlm.model.fresh import new_model
+from heedlm.model.lean import make_lean
 from heedlm.model.load import load_model, pick_device, resolve
 from heedlm.model.save import read_card, save_base
 from heedlm.pretrain_config import PretrainRecipe, ShapeConfig
@@ -58,8 +59,9 @@ def pretrain(recipe: PretrainRecipe, run: Run, documents_of: DocumentsOf, observ
     model = _first_weights(recipe, tokenizer).to(device)
     context = model.config.max_position_embeddings
     packing = choose_packing(model)
+    lean = make_lean(model, precision)
     num_parameters = sum(p.numel() for p in model.parameters())
-    observer.say(f"{num_parameters / 1e6:.2f}M parameters; {why}; {packing.reason}")
+    observer.say(f"{num_parameters / 1e6:.2f}M parameters; {why}; {packing.reason}{lean and '; '}{lean}")
 
     def loader_of(epoch: int) -> Loader:
         if epoch not in cache:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from heedlm.config import Recipe
+from heedlm.model.lean import make_lean
 from heedlm.model.load import configured_parameters, pick_device, resolve, stored_dtype
 from heedlm.model.method import Base, load_base, make_trainable, plain_model
 from heedlm.model.save import save_result
@@ -47,6 +48,8 @@ class Bench:
         torch.manual_seed(recipe.seed)  # adapter initialisation and dropout take no generator; this is the stage's edge
         parameters = self._base.model.num_parameters()
         packing = choose_packing(self._base.model)
+        if lean := make_lean(self._base.model, pick_precision(recipe.train.precision, self._device)[0]):
+            say(lean)
         if recipe.model.method != "full" and recipe.model.lora.dropout:
             packing = packing._replace(shares=False)  # branches of a prefix would share its draw
         return Trainee(make_trainable(self._base, recipe.model, say), self._device, packing, parameters)

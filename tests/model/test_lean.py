@@ -1,0 +1,127 @@
+"""Norms and gates that keep less: the same logits to the last bit, gradients as near to the truth, less kept."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from heedlm.model.lean import _is_gated, _norms, make_lean
+
+from ..families import FAMILIES, build
+
+IDS = torch.randint(4, 100, (2, 40), generator=torch.Generator().manual_seed(1))
+LEAN = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "mixtral", "lfm2", "qwen3_5", "mamba")
+
+
+def _loss(model: PreTrainedModel, dtype: torch.dtype) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        logits = model(input_ids=IDS, use_cache=False).logits.float()
+    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
+
+
+def _gradients(model: PreTrainedModel, dtype: torch.dtype) -> tuple[float, torch.Tensor]:
+    model.zero_grad()
+    loss = _loss(model, dtype)
+    loss.backward()
+    return float(loss.detach()), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def _kept(model: PreTrainedModel) -> int:
+    """Bytes that a bf16 forward pass keeps for the backward pass, each storage once."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    sizes: dict[int, int] = {}
+    tensors: list[torch.Tensor] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        tensors.append(tensor)
+        if tensor.untyped_storage().data_ptr() not in own:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        _loss(model, torch.bfloat16)
+    return sum(sizes.values())
+
+
+@pytest.mark.parametrize("family", LEAN)
+def test_the_loss_is_the_same_bit_and_the_gradients_are_as_near_to_the_truth(family: str) -> None:
+    plain = build(family).eval()
+    lean = copy.deepcopy(plain)
+    assert "equal to the last bit" in make_lean(lean, torch.bfloat16)
+    loss, truth = _gradients(plain, torch.float32)
+    assert _gradients(lean, torch.float32)[0] == loss
+    found = _gradients(lean, torch.float32)[1]
+    assert float((found - truth).abs().max()) <= 1e-5 * float(truth.abs().max())
+    narrow_loss, narrow = _gradients(plain, torch.bfloat16)
+    lean_loss, lean_narrow = _gradients(lean, torch.bfloat16)
+    assert lean_loss == narrow_loss
+    assert float((lean_narrow - truth).norm()) <= 1.15 * float((narrow - truth).norm())
+    assert _kept(lean) < _kept(plain)
+
+
+def test_a_llama_keeps_a_fifth_less_logits_and_all() -> None:
+    model = build("llama").eval()
+    before = _kept(model)
+    make_lean(model, torch.bfloat16)
+    assert _kept(model) < 0.8 * before
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(LEAN)))
+def test_others_stay_as_they_are(family: str) -> None:
+    model = build(family).eval()
+    assert make_lean(model, torch.bfloat16) == ""
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_serving_goes_through_the_models_own_code() -> None:
+    model = build("llama").eval()
+    with torch.no_grad():
+        before = model(input_ids=IDS).logits
+    make_lean(model, torch.bfloat16)
+    with torch.no_grad():
+        assert torch.equal(model(input_ids=IDS).logits, before)
+
+
+def test_a_norm_of_another_formula_is_left_alone() -> None:
+    model = build("llama").eval()
+
+    class OddRMSNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(model.config.hidden_size))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 0.1)
+
+    model.model.norm = OddRMSNorm()
+    assert "norm" not in {name.split(".")[-1] for name, _, _ in _norms(model)}
+
+
+def test_a_gated_product_that_does_more_is_given_back() -> None:
+    """An MLP that looks like the usual one and is not: the logits differ, so only the norms are changed."""
+    model = build("llama").eval()
+    mlp = model.model.layers[0].mlp
+
+    class Doubled(type(mlp)):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2.0 * super().forward(x)
+
+    mlp.__class__ = Doubled
+    assert _is_gated(mlp)
+    told = make_lean(model, torch.bfloat16)
+    assert "norms" in told
+    assert "gated" not in told
+    assert "forward" not in vars(mlp)
+    assert "forward" in vars(model.model.norm)
+
+
+def test_a_frozen_weight_gets_no_gradient() -> None:
+    model = build("llama").eval()
+    make_lean(model, torch.bfloat16)
+    model.model.norm.weight.requires_grad_(False)
+    _gradients(model, torch.float32)
+    assert model.model.norm.weight.grad is None
