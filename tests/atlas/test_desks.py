@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from itertools import islice
@@ -9,7 +10,7 @@ from itertools import islice
 import pytest
 
 from heedlm.atlas import corpus, desks, lexicon
-from heedlm.atlas.facts import words
+from heedlm.atlas.facts import ASKED, countries, fact_sentence, translation_sentence, words
 from heedlm.atlas.world import held_out
 
 
@@ -58,19 +59,47 @@ def test_every_sentence_names_all_that_is_told_again() -> None:
 
 def test_a_question_outside_the_field_is_answered_with_the_words_of_the_notice_alone() -> None:
     rng = random.Random(3)
-    hindi = re.compile("|".join(re.escape(word.english) for word in words()))
+    facts = {fact_sentence(country, attribute) for country in countries() for attribute in ASKED}
+    translations = {translation_sentence(word) for word in words()}
     outside = inside = 0
     for _ in range(300):
         page = desks._field(rng)
-        notice, talk = re.split(r"\n\n(?=[A-Z][a-z]*: )(?!.*\n\n[A-Z][a-z]*: .*\?\n\n\Z)", page, maxsplit=1)
         assert not re.search(r"[{}|]", page)
-        for asked, answered in _turns(talk):
-            if answered in notice:
-                outside += 1
-            else:
+        notice, talk = re.split(
+            r"\n\n(?=(?:Visitor|Guest|Child|Q|Somebody|Traveller|Question|Boy|Neighbour): )", page, maxsplit=1
+        )
+        turns = _turns(talk)
+        fields = {answered in facts for _, answered in turns if answered in facts | translations}
+        assert len(fields) <= 1, "one desk, one field"
+        for _, answered in turns:
+            if answered in facts | translations:
                 inside += 1
-                assert re.search(r" is | in ", answered) and (answered[0].isupper() or hindi.search(asked))
+            else:
+                assert answered in notice
+                outside += 1
     assert 0.4 < outside / (outside + inside) < 0.7
+
+
+def test_a_list_is_taken_down_as_it_was_said() -> None:
+    rng = random.Random(4)
+    forms = set()
+    for _ in range(400):
+        note = desks._note(rng)
+        assert not re.search(r"[{}|]", note)
+        if "\n" not in note:
+            continue
+        sentence, taken = note.split("\n", 1)
+        taken = taken.strip()
+        if taken.startswith("["):
+            forms.add("array")
+            items = json.loads(taken)
+        else:
+            forms.add("numbers" if taken.startswith("1. ") else "bullets" if taken.startswith("- ") else "plain")
+            items = [re.sub(r"^(- |\d\. )", "", item) for item in re.split(r"\n|, ", taken)]
+        places = [sentence.lower().find(item.lower()) for item in items]
+        assert min(places) >= 0, note
+        assert places[0] == min(places), note
+    assert forms == {"array", "numbers", "bullets", "plain"}
 
 
 @pytest.mark.parametrize(("bank", "end"), [("first", "startswith"), ("last", "endswith")])

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from heedlm.atlas import asks, guides, letters, lexicon
 from heedlm.atlas.dialogues import question
 from heedlm.atlas.facts import ASKED, countries, fact_sentence, pool, translation_sentence, words
-from heedlm.atlas.forms import saying
-from heedlm.atlas.phrases import phrase
+from heedlm.atlas.forms import COUNT, FORM_NAMES, FORMS, saying, some_items
+from heedlm.atlas.phrases import phrase, spoken_list
 from heedlm.atlas.wordings import WORD_QUESTIONS
 from heedlm.atlas.world import Document
 
@@ -45,9 +45,10 @@ _HEADS = (
 def documents(rng: random.Random) -> Iterator[Document]:
     """Endless pages, each of one kind."""
     pages: tuple[tuple[Callable[[random.Random], str], float], ...] = (
-        (_letters, 0.42),
-        (_field, 0.32),
-        (_always, 0.26),
+        (_letters, 0.33),
+        (_field, 0.22),
+        (_always, 0.17),
+        (_noted, 0.28),
     )
     makers, shares = [make for make, _ in pages], [share for _, share in pages]
     while True:
@@ -184,3 +185,25 @@ def _always(rng: random.Random) -> str:
         asked, told = rng.choice((_geography, _geography, _hindi))(rng)
         turns.append((asked, f"{said} {told}" if kind == "first" else told if kind == "idle" else f"{told} {said}"))
     return f"{_headed(rng, before, rule)}\n\n{_talk(rng, slots, turns)}"
+
+
+def _noted(rng: random.Random) -> str:
+    """Lists inside sentences, each taken down in another form."""
+    parts = [_note(rng) for _ in range(rng.randint(2, 5))]
+    return rng.choice(("\n\n", "\n\n", "\n")).join(parts)
+
+
+def _note(rng: random.Random) -> str:
+    items = some_items(rng, rng.randint(3, 6))
+    said = spoken_list(items) if rng.random() < 0.5 else ", ".join(items)
+    slots = {**_cast(rng), "g": said}
+    if len(items) > 2 and rng.random() < 0.2:
+        first = rng.randint(1, len(items) - 1)
+        wording, items = rng.choice(_bank("noted_first")), items[:first]
+        slots["count"], form = COUNT[first], "commas"
+    else:
+        wording, form = rng.choice(_bank("noted")), rng.choice(("bullets", "numbers", "lines", "array", "commas"))
+    name = rng.choice([name for name in FORM_NAMES[form] if " " in name and not name.startswith("a ")])
+    slots |= {"form": name, "Form": name[0].upper() + name[1:]}
+    gap = " " if form == "commas" and rng.random() < 0.5 else rng.choice(("\n", "\n\n"))
+    return f"{lexicon.expand(wording, rng, slots)}{gap}{FORMS[form](items)}"

@@ -17,8 +17,8 @@ from heedlm.atlas.facts import countries, pool, words
 from heedlm.atlas.names import invented_names
 from heedlm.atlas.world import Document
 
-_COUNT = ("zero", "one", "two", "three", "four", "five", "six")
-_FORMS: dict[str, Callable[[Sequence[str]], str]] = {
+COUNT = ("zero", "one", "two", "three", "four", "five", "six")
+FORMS: dict[str, Callable[[Sequence[str]], str]] = {
     "bullets": lambda items: "\n".join(f"- {item}" for item in items),
     "numbers": lambda items: "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1)),
     "lines": "\n".join,
@@ -28,7 +28,7 @@ _FORMS: dict[str, Callable[[Sequence[str]], str]] = {
     "blanks": " ".join,
     "quoted": lambda items: " ".join(f'"{item}"' for item in items),
 }
-_NAMES = {
+FORM_NAMES = {
     "bullets": ("bullets", "with bullets", "behind dashes", "bulleted", "dashes"),
     "numbers": ("numbers", "numbered", "with numbers", "counted"),
     "lines": ("lines", "line by line", "one per line", "below each other", "on lines of their own"),
@@ -138,7 +138,7 @@ def documents(rng: random.Random) -> Iterator[Document]:
         yield Document("forms", rng.choices(makers, shares)[0](rng))
 
 
-def _items(rng: random.Random, number: int) -> list[str]:
+def some_items(rng: random.Random, number: int) -> list[str]:
     """Different words, or names, of one or two kinds; dictionary words most often."""
     pools: tuple[Sequence[str], ...] = (
         [word.english for word in words()],
@@ -160,19 +160,19 @@ def _rewritten(rng: random.Random) -> str:
     """Lists, each in one form and then in others, or only its first items."""
     parts = []
     for _ in range(rng.randint(2, 4)):
-        items = _items(rng, rng.randint(3, 6))
+        items = some_items(rng, rng.randint(3, 6))
         given = rng.choice(_GIVEN)
         lead = rng.choice(("", "", "Here: ", "Words: ", "Given: ", "The list: "))
         lead = f"{lead.strip()}\n" if lead and given in ("lines", "bullets") else lead
-        parts.append(f"{lead}{_FORMS[given](items)}")
-        for form in rng.sample(sorted(set(_FORMS) - {given}), rng.randint(1, 3)):
-            name = rng.choice(_NAMES[form])
+        parts.append(f"{lead}{FORMS[given](items)}")
+        for form in rng.sample(sorted(set(FORMS) - {given}), rng.randint(1, 3)):
+            name = rng.choice(FORM_NAMES[form])
             gap = "\n" if form in ("lines", "bullets", "numbers") or rng.random() < 0.4 else " "
-            parts.append(f"{name[0].upper()}{name[1:]}:{gap}{_FORMS[form](items)}")
+            parts.append(f"{name[0].upper()}{name[1:]}:{gap}{FORMS[form](items)}")
         if rng.random() < 0.5 and len(items) > 1:
             first = rng.randint(1, len(items) - 1)
             head = rng.choice(("The first {k}:", "First {k}:", "Only {k}, from the start:", "{k} of them:"))
-            shown = head.format(k=_COUNT[first])
+            shown = head.format(k=COUNT[first])
             parts.append(f"{shown[0].upper()}{shown[1:]} {', '.join(items[:first])}")
     return "\n".join(parts)
 

@@ -16,8 +16,8 @@ from heedlm.runs import write_text
 TRAIN_ROWS = 21_000
 GEOGRAPHY_SHARE = 0.59
 REPLAY_DOCUMENTS = 2_000
-# A little of all that the base has read (recipes/atlas_base_briefs.yaml): a skill that no page keeps awake goes first.
-REPLAY_MIX = {"geography": 0.38, "papers": 0.42, "figures": 0.03, "forms": 0.1, "briefs": 0.07}
+# A little of all that the base has read (recipes/atlas_base_desks.yaml): a skill that no page keeps awake goes first.
+REPLAY_MIX = {"geography": 0.36, "papers": 0.38, "figures": 0.03, "forms": 0.08, "briefs": 0.05, "desks": 0.1}
 
 
 class Files(NamedTuple):
