@@ -69,6 +69,28 @@ class _Gate(torch.autograd.Function):
         return torch.ops.aten.silu_backward(grads[0] * up, gate), F.silu(gate).mul_(grads[0])
 
 
+class _GatedDown(torch.autograd.Function):
+    """(silu(gate) * up) @ weight.T, which keeps neither the product nor the weight's cast: both are made again."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate, up, weight)
+        hidden = F.silu(gate).mul_(up)
+        with torch.autocast(gate.device.type, enabled=False):
+            return F.linear(hidden, weight.to(hidden.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        gate, up, weight = ctx.saved_tensors
+        grad, activated, d_weight = grads[0], F.silu(gate), None
+        with torch.autocast(gate.device.type, enabled=False):
+            if ctx.needs_input_grad[2]:
+                d_weight = grad.flatten(0, -2).t() @ (activated * up).flatten(0, -2)
+                d_weight = d_weight.to(weight.dtype)
+            d_hidden = grad @ weight.to(grad.dtype)
+        return torch.ops.aten.silu_backward(d_hidden * up, gate), activated.mul_(d_hidden), d_weight
+
+
 def make_lean(model: PreTrainedModel, precision: torch.dtype) -> str:
     """Give the norms and gated products of `model` these forms where they change no logit; what was done, in words.
 
@@ -164,8 +186,13 @@ def _is_gated(module: nn.Module) -> bool:
 def _gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     if not torch.is_grad_enabled():
         return type(self).forward(self, x)  # type: ignore[no-any-return]
-    hidden = _Gate.apply(self.gate_proj(x), self.up_proj(x))  # type: ignore[no-untyped-call]
-    return self.down_proj(hidden)  # type: ignore[no-any-return]
+    gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
+    # An adapter or a hook around the last matrix has to be called; a plain one is part of the function.
+    plain = type(down) is nn.Linear and not (down._forward_hooks or down._forward_pre_hooks)
+    if plain and getattr(down, "bias", None) is None and "forward" not in vars(down):
+        return _GatedDown.apply(gate, up, down.weight)  # type: ignore[no-untyped-call, no-any-return]
+    hidden = _Gate.apply(gate, up)  # type: ignore[no-untyped-call]
+    return down(hidden)  # type: ignore[no-any-return]
 
 
 def _logits(model: PreTrainedModel, precision: torch.dtype) -> list[torch.Tensor]:
