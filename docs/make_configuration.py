@@ -42,6 +42,10 @@ TUNING: dict[str, Words] = {
         "Our field name to the name in your file, such as `{instruction: ask, output: say}`; null recognises the shape.",
         "Rows with other field names are read instead of refused.",
     ),
+    "data.sources.licence": Words(
+        "The licence of rows that name none, such as `CC-BY-4.0`; it wins over what the data set says of itself.",
+        "Licences in the card, and in `meta` of each row.",
+    ),
     "data.sources.prompts": Words(
         "Prompt templates that make conversations of rows of columns: a name from `heed prompts list`, a YAML file, or a "
         "list of these. `mapping` then goes from their columns to names in your file. See [data](rooms/data.md#prompt-templates).",
@@ -66,6 +70,25 @@ TUNING: dict[str, Words] = {
     "data.sources.labels": Words(
         "What the values in the column of labels mean, such as `{0: negative, 1: positive}`.",
         "The choices, and the answers.",
+    ),
+    "data.mixture": Words(
+        "How much of each source one epoch of training holds: source to `{weight, cap, cap_tokens, epochs}`. A source is named "
+        "as in `data.sources`, or by the end of its path. See [tokens](rooms/tokens.md#the-mixture).",
+        "The training tokens; `card.md` beside them.",
+    ),
+    "data.mixture.weight": Words(
+        "The source's part of the rows of an epoch, against the weights of the others; all sources have one, or none. The "
+        "scarcest source gives all it has, the others are cut: nothing is repeated for a weight.",
+        "How many rows of the other sources are left out.",
+    ),
+    "data.mixture.cap": Words(
+        "At most so many training rows of the source, drawn by the seed; a larger cap holds the rows of a smaller one.",
+        "Rows left out by the mixture.",
+    ),
+    "data.mixture.cap_tokens": Words("At most so many tokens of the source, whole rows drawn likewise.", "As above."),
+    "data.mixture.epochs": Words(
+        "How often the source's rows come in one epoch of training: 0.5 half of them, 1.5 all, and half of them again.",
+        "Sequences and tokens of an epoch.",
     ),
     "data.val": Words(
         "Validation rows: a share of the groups, or a file of its own, or null for none.",
@@ -193,8 +216,12 @@ TUNING: dict[str, Words] = {
     "model.trust_remote_code": Words(
         "Whether code that comes with a checkpoint may run.", "Such a checkpoint loads instead of being refused."
     ),
+    "eval.suites": Words(
+        "What is asked: names from `heed suites list`, or YAML files of your own. `held_out` is the run's test rows.",
+        "The tasks of the report.",
+    ),
     "eval.items": Words(
-        "At most so many test items per task; null asks all.", "How long it takes, and how wide the intervals are."
+        "At most so many items of each task; null asks all.", "How long it takes, and how wide the intervals are."
     ),
     "eval.max_tokens": Words(
         "The longest reply, in tokens. A task whose right answers are short has a lower limit of its own.",

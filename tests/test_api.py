@@ -26,7 +26,34 @@ ONE_STEP = {"train.max_steps": 1, "train.panel": 0, "train.precision": "fp32"}
 ARGUMENTS = {
     "prepare": {"run", "recipe", "options"},
     "train": {"run", "recipe", "observer", "push", "public", "options"},
-    "evaluate": {"run", "against", "settings", "on_progress"},
+    "evaluate": {
+        *(
+            "run",
+            "against",
+            "gate",
+            "noise_floor",
+            "rescore",
+            "allow_leak",
+            "force_template",
+            "settings",
+            "on_progress",
+        ),
+    },
+    "compare": {
+        *(
+            "models",
+            "data",
+            "out",
+            "gate",
+            "same_recipe",
+            "grid",
+            "noise_floor",
+            "rescore",
+            "allow_leak",
+            "force_template",
+        ),
+        *("settings", "on_progress"),
+    },
     "show": {"data", "model", "limit", "plain", "settings"},
     "pretrain": {"recipe", "run", "observer"},
     "rows": {"run", "worst"},
@@ -34,6 +61,9 @@ ARGUMENTS = {
     "check": {"run", "recipe", "say", "options"},
     "check_numerics": {"say", "options"},
     "demo": {"run", "observer", "seed", "settings", "on_eval"},
+    "synthesise": {
+        *("mode", "data", "model", "out", "name", "api_key", "manner", "say", "on_progress", "options"),
+    },
 }
 
 

@@ -35,6 +35,7 @@ class Change(NamedTuple):
 
 
 TABLE = {"path": "table.jsonl", "prompts": ["classify-text"]}  # rows of columns, to be made conversations
+TWO = "data.sources=[rows.jsonl, guided.jsonl]"
 PROMPTED = f"data.sources={json.dumps([TABLE])}"
 CHANGES: dict[str, Change] = {
     "seed": Change(5, ("order",)),
@@ -45,6 +46,12 @@ CHANGES: dict[str, Change] = {
         ("error",),
         ("data.sources=[odd.jsonl]",),
     ),
+    "data.sources.licence": Change([{"path": "rows.jsonl", "licence": "CC0-1.0"}], ("licences",)),
+    "data.mixture": Change({"rows.jsonl": {"cap": 5}}, ("rows",)),
+    "data.mixture.weight": Change({"rows": {"weight": 3}, "guided": {"weight": 1}}, ("rows",), (TWO,)),
+    "data.mixture.cap": Change({"rows.jsonl": {"cap": 7}}, ("rows",)),
+    "data.mixture.cap_tokens": Change({"rows.jsonl": {"cap_tokens": 300}}, ("rows",)),
+    "data.mixture.epochs": Change({"rows.jsonl": {"epochs": 2}}, ("order", "sequences")),
     "data.sources.prompts": Change([{**TABLE, "prompts": ["sentiment-review"]}], ("texts",), (PROMPTED,)),
     "data.sources.prompts_per_row": Change([{**TABLE, "prompts_per_row": 2}], ("splits",), (PROMPTED,)),
     "data.sources.few_shot": Change([{**TABLE, "few_shot": 3}], ("texts",), (PROMPTED,)),
@@ -103,6 +110,7 @@ CHANGES: dict[str, Change] = {
     ),
     "train.sink": Change("tensorboard", ("sink",) if find_spec("tensorboard") else ("error",)),
     "train.panel": Change(0, ("panel",)),
+    "eval.suites": Change(["forgetting"], ("tasks",), ("eval.items=1",)),
     "eval.items": Change(1, ("items",)),
     "eval.max_tokens": Change(2, ("longest_reply",)),
     "eval.batch_size": Change(1, ("asked_at_once",)),
@@ -121,7 +129,7 @@ BASE = (
 )
 
 # Fields of which all the effect is seen once rows are prepared.
-PROMPTS = tuple(f"data.sources.{name}" for name in ("prompts", "few_shot", "inverted", "notation", "labels"))
+PROMPTS = tuple(f"data.sources.{name}" for name in ("licence", "prompts", "few_shot", "inverted", "notation", "labels"))
 PREPARED = (
     *PROMPTS,
     "data.clean.",
@@ -279,7 +287,8 @@ def observe(
             done = api.evaluate(run=run, settings=[s for s in settings if s.startswith("eval.")])
             seen |= {
                 "items": sum(task.n for task in done.report.tasks),
-                "asked_at_once": max(asked),
+                "tasks": [task.name for task in done.report.tasks],
+                "asked_at_once": max(asked, default=0),
                 "longest_reply": max(len(a.text) for case in done.report.cases for a in case.answers.values()),
             }
     except HeedError as error:
@@ -302,6 +311,7 @@ def observe(
         "learned_tokens": report.learned_tokens,
         "replay_tokens": report.replay_tokens,
         "rows": report.rows,
+        "sequences": report.sequences,
         "saved": saved,
         "kept": kept,
         "sink": sorted(path.name.split(".")[0] for path in run.glob("tensorboard/*")),
@@ -323,6 +333,7 @@ def prepared(folder: Path, run: Path, settings: list[str], monkeypatch: pytest.M
     return {
         "splits": {p.name: len(p.read_text().splitlines()) for p in sorted((run / "data").glob("*.jsonl"))},
         "texts": [[turn["content"] for turn in json.loads(line)["messages"]] for line in lines],
+        "licences": [json.loads(line).get("meta", {}).get("licence") for line in lines],
     }
 
 
@@ -354,7 +365,7 @@ def test_changing_a_field_changes_what_it_says(
                 prepared(world, run, settings, patch) if early else observe(world, run, settings, patch, evaluates)
             )
     before = baselines[key]
-    target = "data.sources" if field.startswith("data.sources.") else field
+    target = next((one for one in ("data.sources", "data.mixture") if field.startswith(f"{one}.")), field)
     value = "null" if change.value is None else json.dumps(change.value)
     with monkeypatch.context() as patch:
         run, settings = tmp_path / "after", [*change.also, f"{target}={value}"]

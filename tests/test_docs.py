@@ -212,6 +212,18 @@ def test_every_setting_that_is_shown_exists() -> None:
 def test_recipes_that_are_shown_are_valid(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("\n".join(block.lines))
+    if block.lines[0] == "# gate.yaml":
+        from heedlm.eval.gate_file import read_gate
+
+        read_gate(path)
+        return
+    if "tasks:" in block.lines:  # a suite
+        from heedlm.eval.suites.read import read_suite
+
+        one = {"prompt": "Hello.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+        (tmp_path / "ifeval_prompts.jsonl").write_text(json.dumps(one) + "\n")
+        read_suite(path)
+        return
     kind = PretrainRecipe if re.search(r"^(corpus|shape):", "\n".join(block.lines), re.MULTILINE) else Recipe
     load_recipe(kind, path)
 
@@ -298,7 +310,11 @@ def test_tables_name_everything_there_is() -> None:
     from heedlm.templates.chat import BUILT_IN
 
     rooms = ROOT / "docs" / "rooms"
-    assert set(CHECK_TYPES) <= set(spans(rooms / "eval.md"))
+    from heedlm.eval.scorers.registry import KINDS
+    from heedlm.eval.suites.shipped import names
+
+    assert {*CHECK_TYPES, *KINDS, *names()} <= set(spans(rooms / "eval.md"))
+    assert {option for kind in KINDS.values() for option in kind.options} <= set(spans(rooms / "eval.md"))
     assert set(BUILT_IN) <= set(spans(rooms / "templates.md"))
     assert {task.name for task in (*QUESTIONS, *PAPERS)} <= set(spans(rooms / "atlas.md"))
     assert {f"/{name}" for name in TYPED} <= {span.split()[0] for span in spans(rooms / "serve.md")}

@@ -190,6 +190,20 @@ def test_a_table_becomes_conversations(example: Any, tmp_path: Path, capsys: Any
     assert "conversations to learn from, two of them" in capsys.readouterr().out
 
 
+def test_a_teacher_that_is_often_wrong_gives_rows_that_are_right(example: Any, tmp_path: Path, capsys: Any) -> None:
+    done = example("best_of_several", "--out", tmp_path / "sums", "--count", 25)
+    rows = [json.loads(line) for line in done.file.open()]
+    assert len(rows) == done.rows > 20
+    for row in rows:
+        one, other = map(int, re.findall(r"\d+", row["messages"][0]["content"]))
+        assert row["messages"][1]["content"].endswith(f"make {one + other}.")
+    shares = done.facts["passed_by_draw"]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.8 < shares[-1]
+    assert done.rows + sum(done.dropped.values()) == 25
+    assert "answers were drawn" in capsys.readouterr().out
+
+
 @needs_atlas
 def test_the_notebook_runs_from_a_file_to_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient")

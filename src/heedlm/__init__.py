@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 import heedlm.train as _room
 
 if TYPE_CHECKING:
-    from heedlm.api import check, check_numerics, demo, evaluate, inspect, prepare, pretrain, rows, show
+    from heedlm.api import (
+        check,
+        check_numerics,
+        compare,
+        demo,
+        evaluate,
+        inspect,
+        prepare,
+        pretrain,
+        rows,
+        show,
+        synthesise,
+    )
     from heedlm.api import train as train
 
 __version__ = "0.1.0"
@@ -20,6 +32,7 @@ __all__ = [
     "__version__",
     "check",
     "check_numerics",
+    "compare",
     "demo",
     "evaluate",
     "inspect",
@@ -27,6 +40,7 @@ __all__ = [
     "pretrain",
     "rows",
     "show",
+    "synthesise",
     "train",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from heedlm.config import Recipe, dump_recipe
 from heedlm.errors import HeedError
+from heedlm.evaluating import compare, evaluate
 from heedlm.launch import launched
 from heedlm.pretrain_config import PretrainRecipe
-from heedlm.recipe_file import load_recipe
+from heedlm.recipe_file import Settings, load_recipe, setting_lines
 from heedlm.runs import Run, environment
+from heedlm.synth.stage import synthesise
 from heedlm.train.earlier import check_same_recipe, taken
 from heedlm.wiring import examples_of, rendered, tokenise_run, wire_of
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from heedlm.data.inspect import Inspection
     from heedlm.data.prepare import PrepareReport
+    from heedlm.eval.rows_join import RowsReport
     from heedlm.eval.stage import Evaluated
     from heedlm.messages import Example
     from heedlm.templates.chat import ChatTemplate
@@ -31,12 +35,10 @@ if TYPE_CHECKING:
     from heedlm.train.pretrain import PretrainReport
     from heedlm.train.sft import Panel, PanelAnswer, TrainReport
     from heedlm.train.stage import Observer
-    from heedlm.train.worst import RowsReport
 
 PANEL_TOKENS = 96
 
 Paths: TypeAlias = "str | Path | Sequence[str | Path]"
-Settings: TypeAlias = "str | Sequence[str] | Mapping[str, Any]"
 
 
 def make_recipe(
@@ -59,24 +61,17 @@ def make_recipe(
         given.append(f"data.sources={_yaml(many)}")
     if seed is not None:
         given.append(f"seed={seed}")
-    lines = [*given, *_lines(settings)]
+    lines = [*given, *setting_lines(settings)]
     if isinstance(recipe, Recipe):
         return load_recipe(Recipe, None, lines, base=recipe.model_dump(mode="json")) if lines else recipe
     return load_recipe(Recipe, recipe, lines)
-
-
-def _lines(settings: Settings) -> list[str]:
-    if isinstance(settings, str):
-        return [settings]
-    if isinstance(settings, Mapping):
-        return [f"{key}={_yaml(value)}" for key, value in settings.items()]
-    return list(settings)
 
 
 def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **options: Any) -> PrepareReport:
     """Sources -> leak-free train, validation and test splits with a data card, under `run`/data."""
     from heedlm.data import prepare as room
     from heedlm.data.checks import checks_of
+    from heedlm.data.mixture import mixture_of, planned
     from heedlm.data.prompts.setup import prompting_of
 
     chosen = make_recipe(recipe, **options)
@@ -86,9 +81,10 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
             "data.sources",
             "--data FILE (JSON lines, CSV, Parquet, ...), or a recipe with data.sources",
         )
+    mixture = mixture_of(chosen.data)  # a name that is unknown is refused before anything is read
     folder = Run.create(run)
     sources = [
-        room.Source(Path(source.path), source.mapping or {}, prompting_of(source, chosen.seed))
+        room.Source(Path(source.path), source.mapping or {}, prompting_of(source, chosen.seed), source.licence)
         for source in chosen.data.sources
     ]
     began = time.perf_counter()
@@ -97,7 +93,7 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
     report = room.prepare(sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, **how)
     if not report.reused:
         folder.note(prepare=environment(), prepare_seconds=round(time.perf_counter() - began, 2))
-    return report
+    return planned(report, mixture)
 
 
 def train(
@@ -239,41 +235,6 @@ def _panel(recipe: Recipe, template: ChatTemplate, chosen: Sequence[tuple[str, E
     return ask
 
 
-def evaluate(
-    *,
-    run: str | Path,
-    against: str | Path | None = None,
-    settings: Settings = (),
-    on_progress: Callable[[str, int, int], None] | None = None,
-) -> Evaluated:
-    """Base against instruct on the run's test rows: `run`/report.json, report.md, report.html."""
-    from heedlm.eval.results import Seconds
-    from heedlm.eval.stage import evaluate_run, tuned_run
-    from heedlm.generate.chat import load_chat
-    from heedlm.model.load import resolve
-    from heedlm.model.save import read_card
-
-    lines = _lines(settings)
-    folder = tuned_run(run, lines)
-    recipe = load_recipe(Recipe, folder.recipe if folder.recipe.is_file() else None, lines)
-    name = str(against or recipe.model.path)
-    path = resolve(name)
-    instruct = load_chat(folder.model, name=folder.root.name)
-    base = load_chat(path, name=name)
-    known: list[str] = []
-    if read_card(path).get("corpus") == "atlas":
-        from heedlm.atlas.tasks import held_out_documents
-
-        known = held_out_documents()
-    info = folder.info()
-    spent = Seconds(prepare=info.get("prepare_seconds", 0.0), train=info.get("train_result", {}).get("seconds", 0.0))
-    done = evaluate_run(
-        folder, base, instruct, recipe.eval, known=known, seed=recipe.seed, seconds=spent, on_progress=on_progress
-    )
-    folder.note(eval=environment())
-    return done
-
-
 def demo(
     run: str | Path,
     observer: Observer,
@@ -295,10 +256,10 @@ def demo(
         f"data.replay=[{_yaml(str(files.replay))}]",
     ]
     with resources.as_file(recipe_file) as path:
-        recipe = make_recipe(path, seed=seed, settings=[*own, *_lines(settings)])
+        recipe = make_recipe(path, seed=seed, settings=[*own, *setting_lines(settings)])
     train(run=run, recipe=recipe, observer=observer)
     return evaluate(
-        run=run, settings=[line for line in _lines(settings) if line.startswith("eval.")], on_progress=on_eval
+        run=run, settings=[line for line in setting_lines(settings) if line.startswith("eval.")], on_progress=on_eval
     )
 
 
@@ -317,10 +278,10 @@ def pretrain(
 
 
 def rows(*, run: str | Path, worst: int = 20) -> RowsReport:
-    """The rows that a run has not learnt: the `worst` of them by their loss when they were last seen."""
-    from heedlm.train.worst import worst_rows
+    """The rows that a run has not learnt, by their loss when they were last seen, with what the evaluation of it found."""
+    from heedlm.eval.rows_join import joined_rows
 
-    return worst_rows(Run.open(run), worst)
+    return joined_rows(Run.open(run), worst)
 
 
 def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False, settings: Settings = ()) -> Any:
@@ -330,7 +291,7 @@ def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False,
     from heedlm.model.load import resolve
     from heedlm.tokens import show as room
 
-    recipe = make_recipe(model=model, data=data, settings=[*_lines(settings), "data.val=null", "data.test=null"])
+    recipe = make_recipe(model=model, data=data, settings=[*setting_lines(settings), "data.val=null", "data.test=null"])
     resolve(model)  # refused before anything is read
     with tempfile.TemporaryDirectory() as folder:
         prepare(run=folder, recipe=recipe)
@@ -375,14 +336,13 @@ def silent() -> Observer:
 
 
 def _yaml(value: Any) -> str:
-    import json
-
     return json.dumps(value, default=str)
 
 
 __all__ = [
     "check",
     "check_numerics",
+    "compare",
     "demo",
     "dump_recipe",
     "evaluate",
@@ -393,5 +353,6 @@ __all__ = [
     "rows",
     "show",
     "silent",
+    "synthesise",
     "train",
 ]

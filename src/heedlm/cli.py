@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from heedlm import cli_data, cli_prompts
+from heedlm import cli_data, cli_eval, cli_prompts, cli_suites, cli_synth
 from heedlm.errors import HeedError, Problem
 from heedlm.failures import lost_another, may_speak, program
 from heedlm.interrupts import Interrupts
@@ -47,6 +47,8 @@ RecipeFile = Annotated[Path | None, typer.Argument(metavar="RECIPE", help="A YAM
 
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_prompts.app, name="prompts")
+app.add_typer(cli_suites.app, name="suites")
+app.add_typer(cli_synth.app, name="synth")
 
 
 def _say_version(asked: bool) -> None:
@@ -109,7 +111,7 @@ def prepare(
     report = api.prepare(run=run, recipe=api.make_recipe(recipe, data=data, seed=seed, settings=settings or ()))
     splits = ", ".join(f"{name} {rows:,}" for name, rows in report.splits.items())
     dropped = "".join(f"\n  {rows:,} dropped: {reason}" for reason, rows in report.dropped.items())
-    notes = "".join(f"\n  {note}" for note in report.notes)
+    notes = "".join(f"\n  {note}" for note in (*report.notes, *report.mixture))
     screen.result(
         report,
         Text(
@@ -214,39 +216,18 @@ def rows(
     worst: Annotated[int, typer.Option("--worst", help="How many rows.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show the training rows that were not learnt: those of the highest loss when they were last seen.
+    """Show the training rows that were not learnt, by their last loss, and how their tasks did in the evaluation.
 
     Example: heed rows runs/first --worst 20
     """
     from heedlm import api
-    from heedlm.train.worst import as_text
+    from heedlm.eval.rows_join import as_text
 
     report = api.rows(run=run, worst=worst)
     Screen(as_json).result(report, Text(as_text(report)))
 
 
-@app.command("eval")
-def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run.")],
-    against: Annotated[
-        str | None, typer.Option("--against", help="The base to compare with (default: the run's own).")
-    ] = None,
-    settings: Set = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Compare base and instruct on the same held-out items; write report.json, report.md, report.html.
-
-    Example: heed eval runs/first --against Qwen/Qwen3-0.6B-Base
-    """
-    screen = Screen(as_json, quiet)
-    from heedlm import api
-    from heedlm.eval.report import to_json, to_terminal
-
-    with screen.progress() as bars:
-        done = api.evaluate(run=run, against=against, settings=settings or (), on_progress=bar_per_arm(bars))
-    screen.result(to_json(done.report), to_terminal(done.report, screen.out.width))
-    screen.say(f"The report: {done.files[2]}")
+app.command("eval")(cli_eval.evaluate)
 
 
 @app.command()

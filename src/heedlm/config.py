@@ -32,10 +32,12 @@ class Section(BaseModel):
 
 class SourceConfig(Section):
     """Rows. mapping: our field name, or with prompts a template's column -> the name in the file, where it has another.
-    The rest says how prompt templates make conversations of rows of columns; without `prompts` none of it may be given."""
+    licence: of rows that name none.   The rest says how prompt templates make conversations of rows of columns; without
+    `prompts` none of it may be given."""
 
     path: str
     mapping: dict[str, str] | None = None
+    licence: Annotated[str, Field(min_length=1)] | None = None
     prompts: str | tuple[str, ...] = ()
     prompts_per_row: Positive = 1
     few_shot: Annotated[int, Field(ge=0, le=16)] = 0
@@ -73,8 +75,19 @@ class CleanConfig(Section):
     key: FoundPersonal = "flag"
 
 
+class MixConfig(Section):
+    """How much of a source one epoch of training holds. weight: its part of the rows, against the other weights.   cap,
+    cap_tokens: at most so many of its rows, tokens.   epochs: how often its rows come; 1.5: all, and half of them again."""
+
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    cap: Positive | None = None
+    cap_tokens: Positive | None = None
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
+
+
 class DataConfig(Section):
-    """sources: where rows come from.   val, test: a share of the groups, or a file of their own, or null for none.
+    """sources: where rows come from.   mixture: source -> how much of it is learned.   val, test: a share of the groups, or
+    a file of their own, or null for none.
 
     max_bad: the share of unreadable rows above which the data is refused.   near_duplicates: one of each pair is dropped,
     or both stay on one side of the split.   similarity: from which two rows are near-duplicates.   decontaminate: files
@@ -83,6 +96,7 @@ class DataConfig(Section):
     """
 
     sources: tuple[SourceConfig, ...] = ()
+    mixture: dict[str, MixConfig] = Field(default_factory=dict)
     val: Share | str | None = 0.05
     test: Share | str | None = 0.05
     max_bad: Share = 0.01
@@ -188,8 +202,9 @@ class TrainConfig(StepConfig):
 
 
 class EvalConfig(Section):
-    """items: test items per task at most (null: all).   max_tokens: longest reply.   batch_size: requests decoded at once."""
+    """suites: what is asked: names from `heed suites list`, or files.   items: of each task at most (null: all).   max_tokens: longest reply.   batch_size: requests decoded at once."""
 
+    suites: Annotated[tuple[str, ...], Field(min_length=1)] = ("held_out",)
     items: Positive | None = None
     max_tokens: Positive = 256
     batch_size: Positive = 64

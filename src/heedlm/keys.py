@@ -16,6 +16,7 @@ _EXAMPLES = {
     "start": "runs/first",
     "corpus.mix": "{echo: 1.0}",
     "data.sources": "[rows.jsonl]",
+    "data.mixture": "{rows.jsonl: {cap: 1000}}",
     "data.decontaminate": "[items.jsonl]",
     "data.replay": "[texts.jsonl]",
     "templates.chat": "chatml",
@@ -35,6 +36,32 @@ def keys(kind: type[BaseModel]) -> list[str]:
         inner = _section(field.annotation)
         found += [name] if inner is None else [f"{name}.{key}" for key in keys(inner)]
     return found
+
+
+def parts(kind: type[BaseModel], key: str, *, is_section: bool) -> list[str]:
+    """The names that a key is made of: `data.mixture.rows.jsonl.cap` holds a name of the user's with a dot in it.
+
+    is_section: the value is a whole section, not one field of it.
+    """
+    names = key.split(".")
+    for at in range(1, len(names)):
+        if _is_mapping(kind, names[:at]):
+            end = len(names) if is_section or at + 1 == len(names) else len(names) - 1
+            return [*names[:at], ".".join(names[at:end]), *names[end:]]
+    return names
+
+
+def _is_mapping(kind: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether a mapping of sections, by names of the user's, stands there."""
+    for name in path[:-1]:
+        field = kind.model_fields.get(name)
+        inner = _section(field.annotation) if field else None
+        if inner is None:
+            return False
+        kind = inner
+    field = kind.model_fields.get(path[-1])
+    annotation = field.annotation if field else None
+    return get_origin(annotation) is dict and any(_section(inner) for inner in get_args(annotation))
 
 
 def like(kind: type[BaseModel], name: str) -> list[str]:
@@ -71,9 +98,15 @@ def hint(kind: type[BaseModel], path: Sequence[str]) -> str:
 
 
 def fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Names of the fields inside a section, or inside the entries of a list of sections; empty where there are none."""
+    """Names of the fields inside a section, or inside the entries of a list or a mapping of sections; empty where there
+    are none."""
+    inside = False  # a mapping: what follows is a name of the user's
     for part in path:
+        if inside:
+            inside = False
+            continue
         field = kind.model_fields.get(part)
+        inside = field is not None and get_origin(field.annotation) is dict
         inner = field.annotation if field else None
         options = [inner, *get_args(inner)] if inner is not None else []
         found = [section for section in map(_section, options) if section is not None]

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from heedlm.config import Section
 from heedlm.errors import HeedError, Problem
-from heedlm.keys import example, hint, keys, like
+from heedlm.keys import example, hint, keys, like, parts
 
 R = TypeVar("R", bound=Section)
+Settings: TypeAlias = "str | Sequence[str] | Mapping[str, Any]"
 # What pydantic puts into a place to name the branch of a union: no key of ours.
 _BRANCHES = frozenset(("str", "float", "int", "bool"))
+
+
+def setting_lines(settings: Settings) -> list[str]:
+    """Settings as `a.b=c` lines, from one line, several, or a mapping {"a.b": c}."""
+    if isinstance(settings, str):
+        return [settings]
+    if isinstance(settings, Mapping):
+        return [f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()]
+    return list(settings)
 
 
 def load_recipe(
@@ -34,7 +45,8 @@ def load_recipe(
             mend = f"write KEY=VALUE in one word, for example --set {_started(kind, setting)}"
             problems.append(Problem(f"This is not a setting: {setting!r}.", "--set", mend))
             continue
-        over = _merged(over, _nested(key.split("."), _scalar(text)))
+        value = _scalar(text)
+        over = _merged(over, _nested(parts(kind, key, is_section=isinstance(value, dict)), value))
         set_keys.append(key)
     where = "recipe" if path is None else str(path)
     values = dict(base or {})
@@ -104,8 +116,13 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return out
 
 
+def _is_branch(part: str) -> bool:
+    """Whether a part of a place is a name of pydantic's: `str`, `function-before[...]`; a file may be called `my-rows`."""
+    return part in _BRANCHES or ("-" in part and "[" in part)
+
+
 def _problem(kind: type[Section], item: Mapping[str, Any], where: str, set_keys: Sequence[str]) -> Problem:
-    path = [part for part in map(str, item["loc"]) if "-" not in part and part not in _BRANCHES]
+    path = [part for part in map(str, item["loc"]) if not _is_branch(part)]
     key = ".".join(path)
     given = (one for one in set_keys if f"{key}.".startswith(f"{one}.") or one.startswith(f"{key}."))
     where = next((f"--set {one}" for one in given), where)

@@ -30,9 +30,13 @@ def examples_of(run: Run) -> dict[str, list[Example]]:
 def tokenise_run(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], say: Callable[[str], None]) -> Wire:
     """Render, encode and prove the training and validation rows into the run's token store."""
     from heedlm.data.documents import read_documents
+    from heedlm.data.learned import pages
+    from heedlm.data.mixture import mixture_of
     from heedlm.model.load import configured_context, resolve
     from heedlm.tokens.tokenise import Limits, tokenise
 
+    files = {example.source.rpartition(":")[0] for example in splits.get("train", [])}
+    mixture = mixture_of(recipe.data, sorted(files))  # a name that is unknown is refused before anything is loaded
     wire = wire_of(recipe, splits.get("train", []))
     for line in wire.notes:
         say(line)
@@ -50,6 +54,8 @@ def tokenise_run(recipe: Recipe, run: Run, splits: Mapping[str, list[Example]], 
         Limits(limit, recipe.tokens.overflow, recipe.templates.learn_reasoning, recipe.data.replay_share, recipe.seed),
         say,
         frozen=taken(run),
+        mixture=mixture,
+        pages=pages,
     )
     return wire
 

@@ -160,7 +160,7 @@ def datasets(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     library.disable_progress_bars()
-    hub.hub_files.cache_clear()
+    hub.loaded.cache_clear()
     return library
 
 
@@ -277,7 +277,7 @@ def test_a_library_that_is_missing_is_named_with_what_to_install(tmp_path, monke
     path = Path(name) if name.startswith("hub:") else tmp_path / name
     if data:
         path.write_bytes(data)
-    hub.hub_files.cache_clear()
+    hub.loaded.cache_clear()
     with pytest.raises(HeedError, match=library) as caught:
         run(path, tmp_path)
     assert f"pip install '{extra}'" in caught.value.problems[0].mend

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm.data.split import SIDES, Keys, divide, keys_of, opening_question, prove
+from heedlm.data.split import SIDES, KeyList, Keys, divide, keys_of, opening_question, prove, sizes_of
 from heedlm.errors import HeedError
 from heedlm.messages import Example, Message
 
@@ -122,3 +124,31 @@ def test_rows_whose_group_is_in_a_fixed_file_leave_train():
 def test_impossible_shares_are_refused(val, test):
     with pytest.raises(HeedError, match=r"share of|together"):
         divide([], val=val, test=test, seed=0)
+
+
+@given(keys=KEYS, seed=st.integers(0, 5), data=st.data())
+def test_keys_kept_as_numbers_are_divided_and_proved_as_any(keys, seed, data):
+    held = KeyList()
+    for key in keys:
+        held.append(key)
+    assert list(held) == keys == held[:]
+    division = divide(held, val=0.2, test=0.1, seed=seed)
+    assert division == divide(keys, val=0.2, test=0.1, seed=seed)
+    indices = data.draw(st.lists(st.integers(0, len(keys) - 1), unique=True)) if keys else []
+    assert list(held.chosen(indices)) == [keys[index] for index in indices]
+    assert sorted(sizes_of(held, indices)) == sorted(Counter(keys[index].group for index in indices).values())
+
+
+@given(keys=KEYS, data=st.data())
+def test_the_proof_counts_what_stands_on_two_sides(keys, data):
+    sides = data.draw(st.lists(st.sampled_from(SIDES), min_size=len(keys), max_size=len(keys)))
+    proof = prove(keys, sides)
+    for name, of, two in (
+        ("group", proof.groups, proof.groups_on_two_sides),
+        ("prompt", None, proof.prompts_on_two_sides),
+    ):
+        there = {}
+        for key, side in zip(keys, sides, strict=True):
+            there.setdefault(getattr(key, name), set()).add(side)
+        assert of in (None, len(there))
+        assert two == sum(len(found) > 1 for found in there.values())

@@ -10,6 +10,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heedlm.data.inspect import inspect_files
 from heedlm.data.prepare import Source, prepare
+from heedlm.data.schema import to_examples
 from heedlm.data.sources import Row, read_rows
 from heedlm.errors import HeedError, Problem
+from heedlm.messages import Example
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r"), max_size=12)
 TABLES = st.lists(st.lists(CELLS, min_size=3, max_size=3).filter(any), min_size=1, max_size=6)
@@ -324,3 +328,80 @@ def test_reading_text_imports_nothing_heavy(tmp_path, name):
     path.write_text({"rows.jsonl": "{}\n{}\n", "rows.csv": "a\n1\n2\n", "rows.txt": "a\n<|endoftext|>\nb\n"}[name])
     done = subprocess.run([sys.executable, "-c", LIGHT, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+CHAT = [{"role": "user", "content": 'Say "no", please.'}, {"role": "assistant", "content": "No,\nthank you."}]
+SAID = [{"from": "human", "value": "Well?"}, {"from": "gpt", "value": "Well."}]
+
+
+def cells_in(path: Path, *rows: Mapping[str, str]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+@pytest.mark.parametrize(
+    ("mapping", "cells"),
+    [
+        ({"messages": "chat"}, CHAT),
+        ({"messages": "chat"}, SAID),  # the names of ShareGPT, whatever the column is called
+        ({"conversations": "chat"}, SAID),
+        ({"conversations": "chat", "role": "who", "content": "text"}, [{"who": "user", "text": "Well?"}, {"who": "bot", "text": "Well."}]),
+    ],
+)  # fmt: skip
+def test_a_mapped_column_of_turns_is_read_as_json(
+    tmp_path: Path, name: str, mapping: dict[str, str], cells: Any
+) -> None:
+    path = cells_in(
+        tmp_path / name, {"n": "1", "chat": json.dumps(cells)}, {"n": "2", "chat": "  " + json.dumps(cells, indent=1)}
+    )
+    for row in read_rows(path):
+        assert isinstance(row, Row)
+        (found,) = to_examples(row, mapping)
+        assert isinstance(found, Example), found
+        assert [turn.content for turn in found.messages] == [list(cell.values())[1] for cell in cells]
+
+
+def test_tools_in_a_mapped_column_are_read_or_absent(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+    path = cells_in(
+        tmp_path / "rows.csv",
+        {"chat": json.dumps(CHAT), "functions": json.dumps(tools)},
+        {"chat": json.dumps(CHAT), "functions": ""},
+    )
+    mapping = {"messages": "chat", "tools": "functions"}
+    found = [to_examples(row, mapping)[0] for row in read_rows(path) if isinstance(row, Row)]
+    assert [len(one.tools) for one in found if isinstance(one, Example)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        (str(CHAT), "broken JSON: field 'chat' (mapped to 'messages') is "),  # as pandas writes a list
+        (json.dumps(CHAT)[:-9], "broken JSON: field 'chat'"),
+        ("[" * 100_000, "broken JSON: field 'chat'"),
+        ("just text", "field 'chat' is 'just text'"),
+        ("", "field 'chat'"),
+    ],
+)
+def test_a_broken_cell_is_told_with_its_line_and_the_others_are_read(tmp_path: Path, cell: str, says: str) -> None:
+    cells = [json.dumps(CHAT), cell, json.dumps(CHAT)]
+    path = cells_in(tmp_path / "rows.csv", *({"n": str(n), "chat": one} for n, one in enumerate(cells)))
+    found = [one for row in read_rows(path) if isinstance(row, Row) for one in to_examples(row, {"messages": "chat"})]
+    good, bad, other = found
+    assert isinstance(good, Example)
+    assert isinstance(other, Example)
+    assert isinstance(bad, Problem)
+    assert bad.where == f"{path}:3"
+    assert says in bad.what
+    assert bad.mend
+
+
+def test_the_mapping_of_such_a_column_is_suggested_and_works(tmp_path: Path) -> None:
+    path = cells_in(tmp_path / "rows.csv", *({"n": str(n), "dialogue": json.dumps(CHAT)} for n in range(12)))
+    (suggestion,) = inspect_files([path]).files[0].suggestions
+    assert suggestion.mapping["conversations"] == "dialogue"
+    assert inspect_files([path], mapping=suggestion.mapping).broken == 0

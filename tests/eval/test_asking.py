@@ -6,7 +6,8 @@ from itertools import islice
 
 from heedlm.eval.asking import Ask, answers
 from heedlm.messages import Message, Request, Sampling
-from tests.eval.scripted import ScriptedChat
+
+from .scripted import ScriptedChat
 
 
 def _text(request: Request) -> str:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +15,11 @@ from heedlm.eval.evaluate import Arm, evaluate, is_refusal, run_arm
 from heedlm.eval.forgetting import bits_per_byte, forgetting, pieces
 from heedlm.eval.log import read_items
 from heedlm.eval.task import metric, tasks_from
-from heedlm.messages import Example, Message, Reply, Request, Sampling
+from heedlm.messages import Example, Message, Reply, Request, Sampling, Score
 
 from .scripted import ScriptedChat, example, last
 
+ROOT = Path(__file__).resolve().parents[2]
 LANDS = {f"Land{n}": f"City{n}" for n in range(20)}
 UNKNOWN = [{"type": "icontains", "value": "do not know"}]
 
@@ -171,6 +175,57 @@ def test_one_refused_item_does_not_stop_the_others_and_is_asked_again(tmp_path: 
     assert len(chat.asked) == 1
 
 
+def test_items_that_fail_late_stop_nothing_even_when_they_are_a_whole_batch() -> None:
+    """Batches are sorted by length, so that what a model cannot take comes together."""
+    questions = [f"Hm{'x' * n}?" for n in range(8)]
+
+    def refuses(request: Request) -> str:
+        if len(last(request)) < 7:
+            raise RuntimeError("out of memory")
+        return "a"
+
+    tasks = tasks_from([example(text, "a", id=text) for text in questions])
+    items = run_arm(tasks, Arm(INSTRUCT, ScriptedChat(refuses), instruct), Sampling(), batch=2)
+    assert [item.error for item in items] == ["out of memory"] * 4 + [""] * 4
+    assert [item.score for item in items] == [0.0] * 4 + [1.0] * 4
+
+
+def test_the_reason_of_a_model_is_no_answer(tmp_path: Path) -> None:
+    """LocalChat says why it has no reply in the text of the reply; it must not be scored, or read as one."""
+    chat = ScriptedChat(lambda request: Reply("It is City0.", stop_reason="error"))
+    items = run_arm(tasks_from(rows()[:1]), Arm(INSTRUCT, chat, instruct), Sampling())
+    assert (items[0].reply, items[0].score, items[0].error) == ("", 0.0, "It is City0.")
+    report = evaluate(tasks_from(rows()[:1]), [arms()[0], Arm(INSTRUCT, chat, instruct)], Sampling())
+    assert (report.tasks[0].arms[INSTRUCT].errors, report.tasks[0].arms[BASE].errors) == (1, 0)
+
+
+def test_a_scorer_that_fails_on_one_reply_stops_nothing(tmp_path: Path) -> None:
+    def picky(row: Example, reply: str) -> Score:
+        if "City7" in reply:
+            raise RecursionError("deep")
+        return Score(1.0, reply, "fine")
+
+    task = replace(tasks_from(rows()[:20])[0], scorer=picky)
+    log = tmp_path / "log.jsonl"
+    items = run_arm([task], Arm(INSTRUCT, ScriptedChat(tuned), instruct), Sampling(), log=log)
+    (failed,) = [item for item in items if item.error]
+    assert (failed.id, failed.score, failed.stop_reason) == ("f-Land7", 0.0, "stop")
+    assert "the scorer failed: RecursionError: deep" in failed.why
+    chat = ScriptedChat(tuned)
+    mended = replace(task, scorer=lambda row, reply: Score(1.0, reply, "fine"))
+    again = run_arm([mended], Arm(INSTRUCT, chat, instruct), Sampling(), log=log)
+    assert not chat.asked
+    assert [item.error for item in again] == [""] * 20
+
+
+def test_the_log_says_who_answered_and_with_how_many_tokens(tmp_path: Path) -> None:
+    chat = ScriptedChat(lambda request: Reply("It is City0.", ids=(1, 2, 3), reasoning="hm"))
+    log = tmp_path / "log.jsonl"
+    run_arm(tasks_from(rows()[:1]), Arm(INSTRUCT, chat, instruct, "v1"), Sampling(), log=log)
+    (item,) = read_items(log)
+    assert (item.model, item.tokens, item.reasoning, len(item.question)) == ("scripted v1", 3, "hm", 16)
+
+
 def test_a_model_that_refuses_everything_stops_the_run() -> None:
     def refuses(request: Request) -> str:
         raise HeedError("no answer at all")
@@ -223,7 +278,7 @@ def test_bits_per_byte_by_hand() -> None:
     assert bits_per_byte(chat, ["abcd", ""]) == pytest.approx(1.0)
     assert bits_per_byte(chat, ["ä" * 3]) == pytest.approx(0.5)
     assert bits_per_byte(chat, ["a", "ää"], batch=1) == pytest.approx(3 / 5)
-    found = forgetting(chat, ScriptedChat(lambda request: "", nats=-2 * math.log(2)), ["ab"], ["ää"])
+    found = forgetting(chat, ScriptedChat(lambda request: "", nats=-2 * math.log(2)), ["ab"], ["ää"]).bits
     assert (found.before, found.after, found.other_before, found.other_after) == pytest.approx((1, 2, 0.5, 1))
 
 
@@ -233,3 +288,68 @@ def test_pieces_lose_nothing_and_keep_their_size() -> None:
             cut = list(pieces(text, size))
             assert "".join(cut) == text
             assert all(0 < len(piece.encode()) <= size for piece in cut)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_greedy_answers_do_not_depend_on_their_company(family: str) -> None:
+    """fp32: batches of 1, 4 and 16 give the same replies, scores and stop reasons."""
+    from heedlm.generate.chat import LocalChat
+    from heedlm.templates.chat import load_template
+    from heedlm.tokens.tokenizer import train_tokenizer
+    from tests.families import TEXTS, VOCABULARY, build
+
+    tokenizer = train_tokenizer(TEXTS, VOCABULARY)
+    chat = LocalChat(build(family), tokenizer, load_template("human_assistant", tokenizer))
+    items = [
+        example("water " * (n % 5) + f"{n}?", "a", id=str(n), checks=[{"type": "icontains", "value": "e"}])
+        for n in range(21)
+    ]
+    found = [
+        [
+            (item.reply, item.score, item.stop_reason, item.tokens)
+            for item in run_arm(tasks_from(items), Arm(BASE, chat, bare), Sampling(max_tokens=9), batch=batch)
+        ]
+        for batch in (1, 4, 16)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert len({reply for reply, *_ in found[0]}) > 5
+
+
+_SLOW = """
+import sys, time
+from pathlib import Path
+from heedlm.eval.arms import INSTRUCT, instruct
+from heedlm.eval.evaluate import Arm, run_arm
+from heedlm.eval.task import tasks_from
+from heedlm.messages import Reply, Sampling
+from tests.eval.scripted import ScriptedChat
+from tests.eval.test_evaluate import rows
+
+def slow(request):
+    time.sleep(0.05)
+    return Reply("It is ...", ids=(1,))
+
+print("ready", flush=True)
+run_arm(tasks_from(rows()), Arm(INSTRUCT, ScriptedChat(slow), instruct), Sampling(), batch=3, log=Path(sys.argv[1]))
+"""
+
+
+def test_a_process_that_is_killed_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, str(log)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    deadline = time.monotonic() + 60
+    while (not log.is_file() or log.stat().st_size < 2000) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    with log.open("ab") as file:
+        file.write(b'{"id": "f-La')  # what a kill inside a write leaves
+    kept = {item.id for item in read_items(log)}
+    assert 0 < len(kept) < 30
+    chat = ScriptedChat(tuned)
+    items = run_arm(tasks_from(rows()), Arm(INSTRUCT, chat, instruct), Sampling(), batch=3, log=log)
+    assert len(chat.asked) == 30 - len(kept)
+    assert [item.id for item in items] == [row.id for row in rows()]
+    assert sorted(item.id for item in read_items(log)) == sorted(row.id for row in rows())

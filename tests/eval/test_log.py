@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from heedlm.errors import HeedError
 from heedlm.eval.log import Item, append_items, mend_tail, read_items
+from heedlm.messages import ToolCall
 
 ITEM = Item("a", "facts", "base", "Q?", "reply", "stop", 1.0, "as asked", 0.25, "k")
 
@@ -54,9 +56,9 @@ def test_a_torn_first_line_leaves_an_empty_log(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("nonsense", "not JSON"),
-        ("{}", "log version 1"),
+        ("{}", "log version 2"),
         ('{"version": 1}', "fields missing or unknown"),
-        ("[1]", "log version 1"),
+        ("[1]", "log version 2"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -76,3 +78,22 @@ def test_a_field_of_the_wrong_type_is_named(tmp_path: Path) -> None:
         broken.write_text(path.read_text().replace(old, new))
         with pytest.raises(HeedError, match=field):
             read_items(broken)
+
+
+def test_all_of_a_reply_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    call = ToolCall("weather", {"city": "Rom", "days": [1, 2]}, "c1")
+    item = replace(ITEM, tokens=12, reasoning="so ...", tool_calls=(call,), error="", model="m 1", question="q")
+    append_items(path, [item])
+    assert read_items(path) == [item]
+    path.write_text(path.read_text().replace('"name": "weather"', '"nome": "weather"'))
+    with pytest.raises(HeedError, match="tool_calls"):
+        read_items(path)
+
+
+def test_lines_of_version_1_are_read_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    old = {"id": "a", "task": "t", "arm": "base", "prompt": "Q", "reply": "", "stop_reason": "error", "score": 0.0}
+    path.write_text(json.dumps({**old, "why": "too long", "seconds": 0.1, "key": "k", "version": 1}) + "\n")
+    (item,) = read_items(path)
+    assert (item.version, item.error, item.tokens, item.model) == (2, "too long", None, "")

@@ -24,11 +24,13 @@ from heedlm.eval.arms import (
 )
 from heedlm.eval.evaluate import Arm, evaluate
 from heedlm.eval.gate import gate, verdicts
+from heedlm.eval.gate_file import Gate
 from heedlm.eval.html import MOST_CASES, chosen_cases, to_html
 from heedlm.eval.plots import Curve, curves_from, loss_plot
 from heedlm.eval.report import to_json, to_markdown, to_terminal, write_report
 from heedlm.eval.results import EvalReport, Forgetting, Seconds
 from heedlm.eval.task import tasks_from
+from heedlm.eval.verdict import decide
 from heedlm.eval.words import headline, legend, percent, second_line
 from heedlm.messages import Example, Message, Reply, Request, Sampling
 
@@ -260,7 +262,7 @@ def test_markdown_has_a_row_for_each_task(report: EvalReport) -> None:
     text = to_markdown(report)
     assert text.startswith(f"**{headline(report)}**\n")
     table = [line for line in text.splitlines() if line.startswith("| ")]
-    assert {line.count(" | ") for line in table[:5]} == {8}
+    assert {line.count(" | ") for line in table[:5]} == {10}
     for task in ("facts capital", "guide", "unknown country", "format fact (not gated)"):
         assert sum(line.startswith(f"| {task} |") for line in table) == 1
     assert "all 2 min 41 s" in text
@@ -292,25 +294,28 @@ def _shown(report: EvalReport, width: int) -> list[str]:
 def test_the_terminal_table_has_p_values_and_a_legend(report: EvalReport) -> None:
     lines = _shown(report, 80)
     heads = next(line.split() for line in lines if line.split()[:1] == ["task"])
-    assert heads == ["task", "n", "bare", "fair", "instruct", "format", "gain", "interval", "p"]
-    row = next(line for line in lines if line.strip().startswith("facts capital"))
-    assert "+93  +88 to +95 < 0.001 better" in row
-    assert any(line.strip().startswith("format fact *") for line in lines)
+    assert heads == ["task", "n", "show", "bare", "fair", "instruct", "format", "gain", "interval", "p"]
+    row = next(line for line in lines if line.strip().startswith("facts"))
+    assert " 220   13 " in row
+    assert "+93 89 to 95 <0.001 better" in row
+    assert any(line.strip().startswith(("format fact *", "* ")) or line.strip() == "*" for line in lines)
     text = " ".join(" ".join(lines).split())
     for name, meaning in legend(report):
         assert f"{name.removeprefix('instruct, ')} {meaning}" in text
 
 
 def test_a_difference_that_may_be_luck_is_called_unsure(report: EvalReport) -> None:
-    maybe = replace(report, tasks=(replace(report.tasks[0], p=0.05),))
-    worse = replace(report, tasks=(replace(report.tasks[0], difference=-0.5, low=-0.9, high=-0.1, p=0.001),))
+    maybe = replace(report, tasks=(replace(report.tasks[0], p=0.05, p_holm=0.05),))
+    worse = replace(
+        report, tasks=(replace(report.tasks[0], difference=-0.5, low=-0.9, high=-0.1, p=0.001, p_holm=0.001),)
+    )
     assert any(line.strip().endswith("0.050 unsure") for line in _shown(maybe, 80))
     assert any(line.strip().endswith("worse") for line in _shown(worse, 80))
 
 
 def test_a_narrow_terminal_leaves_interval_and_p_to_the_file(report: EvalReport) -> None:
     lines = _shown(report, 60)
-    row = next(line for line in lines if line.strip().startswith("facts capital"))
+    row = next(line for line in lines if line.strip().startswith("facts"))
     assert row.split()[-2:] == ["+93", "better"]
     assert "report.md" in " ".join(lines)
 
@@ -409,3 +414,36 @@ def test_the_page_works_in_a_browser(opened) -> None:  # type: ignore[no-untyped
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
     assert page.problems == []
+
+
+def test_what_must_not_be_missed_stands_in_the_headline_everywhere(report: EvalReport) -> None:
+    leaky = replace(report, caveats=("LEAK: 3 of 370 items were in the training rows.",))
+    for text in (headline(leaky), to_markdown(leaky), to_html(leaky), " ".join(_shown(leaky, 80))):
+        assert "LEAK: 3 of 370 items" in " ".join(text.split())
+    assert to_json(leaky)["headline"].startswith("LEAK")
+
+
+def test_a_decision_is_shown_with_what_would_settle_it(report: EvalReport) -> None:
+    gate = Gate.model_validate({"tasks": {"*": {"gain": 0.5}, "format_fact": {"score": 0.99}}, "stop_rate": 0.5})
+    decided = replace(report, decision=decide(report, gate))
+    shown = " ".join(" ".join(_shown(decided, 80)).split())
+    assert "Gate: cannot tell (4 of 5 figures reached for sure)" in shown
+    assert "format_fact: score" in shown
+    assert "not even 10 of 10 would show it" in to_markdown(decided)
+    page = to_html(decided)
+    assert "Verdict: cannot tell" in page
+    assert "not even 10 of 10 would show it" in page
+    assert json.loads(json.dumps(to_json(decided)))["decision"]["call"] == "cannot tell"
+
+
+def test_several_tasks_are_several_chances_to_be_fooled(report: EvalReport) -> None:
+    found = to_json(report)["tasks"]
+    assert all(task["p"] <= task["p_bh"] <= task["p_holm"] <= 1 for task in found)
+    assert any(task["p"] < task["p_holm"] for task in found)
+
+
+def test_items_without_an_answer_are_counted_aloud(report: EvalReport) -> None:
+    task = report.tasks[0]
+    arms = {**task.arms, INSTRUCT: replace(task.arms[INSTRUCT], errors=3)}
+    said = to_markdown(replace(report, tasks=(replace(task, arms=arms),)))
+    assert "without an answer or a score, counted as wrong: instruct: 3." in said

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm.eval.stats import mcnemar, paired_difference, smallest_difference, wilson
+from heedlm.eval.many import benjamini_hochberg, holm, seeds_difference
+from heedlm.eval.stats import (
+    mcnemar,
+    mean_interval,
+    paired_difference,
+    smallest_difference,
+    smallest_mean_difference,
+    tango,
+    wilson,
+)
 
 RUNS = 1000
 
@@ -47,39 +56,6 @@ def test_equal_arms_in_groups_are_rarely_called_different() -> None:
     assert naive > 0.2 * RUNS
 
 
-@pytest.mark.parametrize("gain", [0.0, 0.4])
-def test_the_interval_of_shares_covers_the_truth(gain: float) -> None:
-    rng = np.random.default_rng(13)
-    truth = gain / 2  # the mean of (1 - easy) x gain, easy uniform
-    covered = sum(
-        found.low <= truth <= found.high
-        for seed in range(RUNS)
-        for found in [paired_difference(*_arms(rng, 100, gain), seed=seed, resamples=500)]
-    )
-    assert 0.93 * RUNS <= covered <= 0.98 * RUNS
-
-
-def test_the_interval_of_graded_scores_covers_the_truth() -> None:
-    rng = np.random.default_rng(14)
-    covered = 0
-    for seed in range(RUNS):
-        first = rng.uniform(0.2, 0.7, 50)
-        second = first + rng.normal(0.05, 0.08, 50)
-        found = paired_difference(first.tolist(), second.tolist(), seed=seed, resamples=500)
-        covered += found.low <= 0.05 <= found.high
-    assert 0.93 * RUNS <= covered <= 0.97 * RUNS
-
-
-def test_the_smallest_difference_is_found_as_often_as_promised() -> None:
-    rng = np.random.default_rng(15)
-    n, discordant = 200, 0.4
-    gain = smallest_difference(n, discordant=discordant)
-    wins = rng.binomial(n, (discordant + gain) / 2, 2000)
-    losses = rng.binomial(n - wins, (discordant - gain) / 2 / (1 - (discordant + gain) / 2))
-    shown = np.mean([mcnemar(int(w), int(lost)) < 0.05 for w, lost in zip(wins, losses, strict=True)])
-    assert 0.72 <= shown <= 0.85
-
-
 def test_a_clean_sweep_still_has_a_width() -> None:
     found = paired_difference([0.0] * 60, [1.0] * 60)
     assert found.mean == found.high == 1.0
@@ -107,7 +83,8 @@ def test_no_item_is_our_own_mistake() -> None:
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    arms = _arms(np.random.default_rng(1), 50, 0.3)
+    rng = np.random.default_rng(1)
+    arms = rng.random(50).tolist(), rng.random(50).tolist()
     assert paired_difference(*arms, seed=4) == paired_difference(*arms, seed=4)
     assert paired_difference(*arms, seed=4) != paired_difference(*arms, seed=5)
 
@@ -157,3 +134,75 @@ def test_more_items_show_smaller_differences() -> None:
     assert found[0] == 1.0
     assert all(0 < value <= 1 and math.isfinite(value) for value in found)
     assert smallest_difference(60, discordant=0.05) >= 0.1
+
+
+def test_tango_by_hand() -> None:
+    """Without a loss and a win the interval is that of z^2 / (n + z^2)."""
+    z2 = 1.959964**2
+    low, high = tango(0, 0, 60)
+    assert (high, -low) == pytest.approx((z2 / (60 + z2), z2 / (60 + z2)), abs=1e-4)
+    assert tango(12, 3, 50) == pytest.approx(tuple(-end for end in reversed(tango(3, 12, 50))))
+    low, high = tango(60, 0, 60)
+    assert high == 1.0
+    assert low > 0.85
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+def test_tango_holds_the_finding(wins: int, losses: int, same: int) -> None:
+    n = max(1, wins + losses + same)
+    low, high = tango(wins, losses, n)
+    assert -1 <= low <= (wins - losses) / n <= high <= 1
+    assert low < high
+
+
+def test_a_group_that_outweighs_the_others_widens_the_interval() -> None:
+    groups = [0] * 30 + list(range(1, 11))
+    first, second = [0.0] * 40, [1.0] * 30 + [0.0] * 10
+    together = paired_difference(first, second, groups=groups)
+    apart = paired_difference(first, second)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_holm_and_benjamini_hochberg_by_hand() -> None:
+    p = [0.01, 0.04, 0.03, 0.5]
+    assert holm(p) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert benjamini_hochberg(p) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
+    assert holm([]) == benjamini_hochberg([]) == []
+    assert holm([0.2]) == benjamini_hochberg([0.2]) == [0.2]
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_adjusted_p_values_keep_the_order_and_never_shrink(p: list[float]) -> None:
+    for adjusted in (holm(p), benjamini_hochberg(p)):
+        assert all(0 <= before <= after + 1e-12 and after <= 1 for before, after in zip(p, adjusted, strict=True))
+        order = sorted(range(len(p)), key=lambda index: p[index])
+        assert [adjusted[index] for index in order] == sorted(adjusted)
+    assert all(low <= high + 1e-12 for low, high in zip(benjamini_hochberg(p), holm(p), strict=True))
+
+
+def test_one_recipe_under_several_seeds() -> None:
+    found = seeds_difference([0.0, 1.0, 0.0, 0.0], [[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
+    assert (found.seeds, found.n, found.mean, found.by_seed) == (2, 4, 0.25, (0.5, 0.0))
+    assert found.interval.low < 0.25 < found.interval.high
+    same = seeds_difference([0.0, 1.0], [[0.0, 1.0], [0.0, 1.0]])
+    assert (same.mean, same.p) == (0.0, 1.0)
+    one_group = seeds_difference([0.0, 0.0], [[1.0, 1.0], [1.0, 1.0]], groups=["a", "a"])
+    assert one_group.interval == (-1.0, 1.0)
+    with pytest.raises(AssertionError):
+        seeds_difference([0.0], [[1.0]])
+
+
+def test_the_interval_of_a_mean() -> None:
+    assert mean_interval([]) == (0.0, 1.0)
+    assert mean_interval([1.0] * 10) == wilson(10, 10)
+    assert mean_interval([1.0] * 10, ["a"] * 5 + ["b"] * 5) == wilson(2, 2)
+    low, high = mean_interval([0.4, 0.5, 0.6] * 10)
+    assert 0.4 < low < 0.5 < high < 0.6
+
+
+def test_graded_differences_show_what_their_spread_allows() -> None:
+    assert smallest_mean_difference(1, 0.1) == 1.0
+    assert smallest_mean_difference(30, 0.0) == smallest_difference(30)
+    assert smallest_mean_difference(400, 0.2) == pytest.approx(2.8 * 0.2 / 20, rel=0.02)
+    assert paired_difference([0.1] * 30, [0.2, 0.3, 0.4] * 10).smallest < 0.1
+    assert paired_difference([0.0] * 30, [1.0] * 30).smallest == smallest_difference(30)

@@ -385,3 +385,51 @@ def test_talking_to_an_endpoint_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_call_says_what_it_cost_and_whether_to_try_again(script: Script) -> None:
+    usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
+    script.answers = [
+        lambda body: {**choice("Paris"), "usage": usage},
+        lambda body: choice("Paris"),
+        fails(400, "too long"),
+        fails(503, "busy"),
+        fails(401, "no key"),
+        lambda body: "<html>",
+        lambda body: {"id": "1", "choices": [], "usage": usage},
+    ]
+    chat = chat_of(script, max_retries=0)
+    called = [chat.call(ASK, Sampling()) for _ in range(7)]
+    assert called[0][:3] == (Reply("Paris"), "paid", (12, 3))
+    assert called[1][:3] == (Reply("Paris"), "paid", None)
+    assert [(one.cost, one.again) for one in called[2:6]] == [
+        ("free", False),
+        ("free", True),
+        ("free", False),
+        ("unsure", True),
+    ]
+    assert [one.refused is not None for one in called] == [False, False, False, False, True, False, False]
+    assert (called[6].cost, called[6].tokens, called[6].reply.stop_reason) == ("paid", (12, 3), "error")
+
+
+def test_a_call_that_reached_nobody_was_free_and_one_that_broke_off_may_not_have_been(script: Script) -> None:
+    def late(body: dict[str, Any]) -> Any:
+        time.sleep(0.5)
+        return choice("Paris")
+
+    script.answers = [late]
+    assert chat_of(script, max_retries=0, timeout=0.1).call(ASK, Sampling()).cost == "unsure"
+    gone = RemoteChat("http://127.0.0.1:9/v1", "tiny", max_retries=0).call(ASK, Sampling())
+    assert (gone.cost, gone.again, gone.refused is not None) == ("free", True, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("0", 0.0), ("7", 7.0), ("1.5", 1.5), ("-3", 0.0), ("soon", None), ("inf", None), ("nan", None), (None, None)],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    from heedlm.generate.remote import _retry_after
+
+    assert _retry_after({} if value is None else {"retry-after": value}) == seconds
+    past = _retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})
+    assert past == 0.0

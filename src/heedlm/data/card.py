@@ -15,6 +15,7 @@ from heedlm.messages import Example
 
 VERSION = 3
 KIND = "heed data card"
+LICENCES = ("licence", "license")  # where a row says under which licence it stands
 _SHOWN = 3  # examples kept per reason
 _DISTINCT = 1000  # texts told apart per source; rows beyond them are counted as others
 _TEXT_SHOWN = 200  # characters of a system text
@@ -23,17 +24,20 @@ LENGTHS = ("prompt_words", "prompt_characters", "answer_words", "answer_characte
 
 @dataclass(slots=True)
 class SourceTally:
-    """What one file gave. rows: rows read, broken ones included.   systems: effective system text -> examples.
+    """What one file gave. rows: rows read, broken ones included.   splits: examples by side.   systems: effective system text -> examples.
 
     languages: of the last answer -> examples; "" where it could not be told.   authors, consents: as rows of people say.
+    licence_by: who names the licence of rows that name none.
     """
 
     rows: int = 0
     kept: int = 0
     dropped: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
     shapes: Counter[str] = field(default_factory=Counter)
     systems: Counter[str] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
+    licence_by: str = ""
     authors: Counter[str] = field(default_factory=Counter)
     consents: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
@@ -107,7 +111,7 @@ def about(example: Example, shape: str, spoken: str | None) -> About:
     """What is counted of an example.   spoken: the language of its last answer."""
     licence, author, consent = (
         next((example.meta[name] for name in names if name in example.meta), None)
-        for names in (("licence", "license"), ("author",), ("consent",))
+        for names in (LICENCES, ("author",), ("consent",))
     )
     extras = example.meta.get("turn_fields")
     fields = [extra for extra in extras.values() if isinstance(extra, dict)] if isinstance(extras, dict) else []
@@ -200,10 +204,20 @@ def card_json(
         "renamed_ids": tally.renamed,
         "proof": dict(proof),
         "splits": {name: _split_json(split, files[name]) for name, split in tally.splits.items()},
+        "licences": dict(licences_of(tally).most_common()),
         "sources": {file: _source_json(source) for file, source in tally.sources.items()},
         "notes": list(notes),
         "files": {name: dict(file) for name, file in files.items()},
     }
+
+
+def licences_of(tally: Tally) -> Counter[str]:
+    """Kept examples by licence; "unknown" where nobody names one."""
+    found: Counter[str] = Counter()
+    for source in tally.sources.values():
+        found += source.licences
+        found["unknown"] += source.kept - (+source.licences).total()
+    return +found
 
 
 def _split_json(split: SplitTally, file: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,9 +233,11 @@ def _source_json(source: SourceTally) -> dict[str, Any]:
         "rows": source.rows,
         "kept": source.kept,
         "dropped": source.dropped,
+        "splits": dict(source.splits),
         "shapes": dict((+source.shapes).most_common()),
         "languages": {name or "not told": count for name, count in (+source.languages).most_common()},
         "licences": dict((+source.licences).most_common()) or "unknown",
+        "licence_by": source.licence_by,
         "authors": dict((+source.authors).most_common(20)),
         "distinct_authors": len(+source.authors),
         "consents": dict((+source.consents).most_common(20)),

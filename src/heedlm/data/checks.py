@@ -11,7 +11,7 @@ from heedlm.data import near
 from heedlm.data.clean.rules import Action, Limits
 from heedlm.data.decontaminate import Hit, Items
 from heedlm.data.items import Item, item_of, read_items
-from heedlm.data.split import SIDES, Keys, Side
+from heedlm.data.split import SIDES, KeyList, Keys, Side
 from heedlm.data.store import from_line
 from heedlm.data.words import facts, words
 from heedlm.errors import HeedError, Problem
@@ -120,7 +120,7 @@ def find_repeats(spool: Spool, checks: Checks, say: Say) -> Repeats:
     return Repeats(len({pair.row for pair in found.pairs}), found.unsure, examples)
 
 
-def _join_groups(keys: list[Keys], pairs: Sequence[near.Pair]) -> None:
+def _join_groups(keys: KeyList, pairs: Sequence[near.Pair]) -> None:
     """Give all groups that near-duplicates tie together the name of one of them."""
     root: dict[int, int] = {}
 
@@ -130,11 +130,11 @@ def _join_groups(keys: list[Keys], pairs: Sequence[near.Pair]) -> None:
         return group
 
     for pair in pairs:
-        one, other = find(keys[pair.row].group), find(keys[pair.other].group)
+        one, other = find(keys.groups[pair.row]), find(keys.groups[pair.other])
         root[max(one, other)] = min(one, other)
     if root:
-        for index, key in enumerate(keys):
-            keys[index] = key._replace(group=find(key.group))
+        for index, group in enumerate(keys.groups):
+            keys.groups[index] = find(group)
 
 
 def repeats_across(spool: Spool, checks: Checks, sides: Sequence[Side | None]) -> int | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
-from heedlm.data.card import About, about
+from heedlm.data.card import LICENCES, About, about
 from heedlm.data.clean.rules import Action, Finding, Limits, clean, words_of
 from heedlm.data.decontaminate import ShortItems
 from heedlm.data.duplicates import duplicate_key
@@ -24,7 +25,8 @@ from heedlm.messages import Example
 class Examiner(NamedTuple):
     """What to look at. mapping: our field name -> the name in the file.   actions, limits: of cleaning.   short: items.
 
-    prompts: how a row of columns becomes conversations; None where rows are conversations already.
+    prompts: how a row of columns becomes conversations; None where rows are conversations already.   licence: of rows that
+    name none.
     """
 
     mapping: Mapping[str, str]
@@ -32,6 +34,7 @@ class Examiner(NamedTuple):
     limits: Limits
     short: ShortItems
     prompts: Prompting | None = None
+    licence: str | None = None
 
 
 class Examined(NamedTuple):
@@ -73,6 +76,8 @@ def examine(row: Row | Problem, how: Examiner) -> list[Examined | Problem]:
 
 
 def _look(example: Example, shape: str, how: Examiner) -> Examined:
+    if how.licence is not None and not any(example.meta.get(name) for name in LICENCES):
+        example = replace(example, meta={**example.meta, LICENCES[0]: how.licence})
     contents = words_of(example)
     cleaned = clean(example, contents, how.actions, how.limits)
     if cleaned.example is not example:

@@ -6,15 +6,19 @@ loaded once is found again without a network.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from heedlm.data.licences import Licence, named, of_folder, of_readme
 from heedlm.errors import HeedError, nearest
 
 PREFIX = "hub:"
 _OPTIONS = ("config", "split", "revision")
+_PATIENCE = 5  # seconds for the hub to answer at all; its library asks six times and takes 24 to give up
 
 
 def is_hub(path: Path) -> bool:
@@ -22,30 +26,83 @@ def is_hub(path: Path) -> bool:
     return str(path).startswith(PREFIX)
 
 
-@functools.cache
+class Loaded(NamedTuple):
+    """files: Arrow files that hold one split of a dataset, in order.   licence: of its rows, where it names one."""
+
+    files: tuple[Path, ...]
+    licence: Licence | None
+
+
 def hub_files(name: str) -> tuple[Path, ...]:
-    """The Arrow files that hold one split of a dataset, in order; they are fetched and built where they are missing.
+    """The Arrow files that hold one split of a dataset, in order. Raises HeedError."""
+    return loaded(name).files
+
+
+@functools.cache
+def loaded(name: str) -> Loaded:
+    """A split of a dataset, fetched and built where it is missing.
 
     Raises HeedError for a name that is not well formed, a library that is not installed, and whatever the hub refuses.
     """
     repository, options = _parsed(name)
     datasets = _library(name)
-    split = options.get("split")
+    split, local = options.get("split"), Path(repository).is_dir()
+    silent = "" if local else _silence()
     try:
-        found = datasets.load_dataset(
-            repository,
-            options.get("config"),
-            split=split or "train",
-            revision=options.get("revision"),
-            keep_in_memory=False,
-        )
+        with _offline() if silent else contextlib.nullcontext():
+            found = datasets.load_dataset(
+                repository,
+                options.get("config"),
+                split=split or "train",
+                revision=options.get("revision"),
+                keep_in_memory=False,
+            )
     except Exception as error:  # the library and its builders raise nearly everything
-        raise _refused(error, name, repository, split) from error
+        raise _refused(error, name, repository, split, silent) from error
     files = tuple(Path(file["filename"]) for file in found.cache_files)
     if not files and len(found):
         what = "the dataset was loaded, but not as files"
         raise HeedError(what, name, "write it to files: datasets.load_dataset(...).to_parquet('rows.parquet')")
-    return files
+    told = named(found.info.license)
+    licence = Licence(told, "its data set info") if told else _licence(repository, options.get("revision"))
+    return Loaded(files, licence)
+
+
+def _licence(repository: str, revision: str | None) -> Licence | None:
+    """What the README says, which lies in the cache of the hub after loading."""
+    if Path(repository).is_dir():
+        return of_folder(Path(repository))
+    from huggingface_hub import try_to_load_from_cache
+
+    readme = try_to_load_from_cache(repository, "README.md", repo_type="dataset", revision=revision)
+    return of_readme(Path(readme)) if isinstance(readme, str) else None
+
+
+def _silence() -> str:
+    """Why the hub cannot be asked, or nothing."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, so nothing is asked"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception as error:  # noqa: BLE001  of the network, of its proxies, of what lies between
+        return f"{constants.ENDPOINT}: {str(error).strip() or type(error).__name__}"
+    return ""
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """What was loaded before is found, and nothing is asked."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _parsed(name: str) -> tuple[str, dict[str, str]]:
@@ -78,7 +135,7 @@ def _library(name: str) -> Any:
     return datasets
 
 
-def _refused(error: Exception, name: str, repository: str, split: str | None) -> HeedError:
+def _refused(error: Exception, name: str, repository: str, split: str | None, silent: str) -> HeedError:
     said = str(error).strip().split("\n")[0][:300] or type(error).__name__
     splits = re.search(r"Should be one of \[(.*?)\]", str(error))
     if splits:
@@ -91,8 +148,12 @@ def _refused(error: Exception, name: str, repository: str, split: str | None) ->
         return HeedError(
             f"cannot be loaded: {said}", name, f"name one of its configurations: hub:{repository},config=..."
         )
-    if isinstance(error, (ConnectionError, TimeoutError)) or "offline" in said.lower():
-        mend = f"check the network and the name; or fetch it elsewhere and name its files: hf download --repo-type dataset {repository} --local-dir DIR"
-        return HeedError(f"the hub cannot be reached: {said}", name, mend)
+    if silent or isinstance(error, (ConnectionError, TimeoutError)) or "offline" in said.lower():
+        elsewhere = f"hf download --repo-type dataset {repository} --local-dir DIR"
+        mend = (
+            f"check the network, HTTPS_PROXY and HF_ENDPOINT; or fetch it elsewhere, and name the folder: {elsewhere}"
+        )
+        known = ", and the dataset was not loaded here before" if silent else ""
+        return HeedError(f"the hub cannot be reached{known}: {silent or said}", name, mend)
     mend = "check the name on the hub, and `hf auth login` where it is private or gated"
     return HeedError(f"cannot be loaded: {said}", name, mend)

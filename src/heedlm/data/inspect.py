@@ -15,10 +15,11 @@ from typing import Any, TypeAlias
 
 from heedlm.data.card import about, reason_of
 from heedlm.data.languages import language
+from heedlm.data.licences import Licence
 from heedlm.data.row import Row
 from heedlm.data.schema import to_examples
 from heedlm.data.shapes import TEXT, also_opened, check_mapping, opened_by, shape_of
-from heedlm.data.sources import data_files, read_rows
+from heedlm.data.sources import data_files, licence_of, read_rows
 from heedlm.data.suggest import TRIED, Suggestion, fitting, suggest
 from heedlm.data.words import words
 from heedlm.errors import HeedError, Problem
@@ -134,17 +135,19 @@ def inspect_files(
     check_mapping(mapping or {})
     if not paths:
         raise HeedError("No data is named.", "heed data inspect", "name a file: heed data inspect FILE")
-    files: list[Path] = []
+    files: list[tuple[Path, Licence | None]] = []
     problems: list[Problem] = []
     for path in paths:
         try:
-            files += data_files(path)
+            files += [(file, licence_of(path)) for file in data_files(path)]
         except HeedError as error:
             problems += error.problems
     if problems:
         raise HeedError.of(problems)
     look = _Look(mapping or {}, shown, random.Random(seed))
-    found = [_file(file, look, on_progress) for file in files]
+    found = []
+    for file, look.licence in files:
+        found.append(_file(file, look, on_progress))
     return look.result(tuple(found), [str(path) for path in paths])
 
 
@@ -181,11 +184,15 @@ def _nameless(problem: Problem) -> bool:
 
 @dataclass(slots=True)
 class _Look:
-    """Everything that is counted while rows go by; nothing in it grows with their number."""
+    """Everything that is counted while rows go by; nothing in it grows with their number.
+
+    licence: of rows that name none, as far as the folder or dataset that they come from names one.
+    """
 
     mapping: Mapping[str, str]
     keep: int
     rng: random.Random
+    licence: Licence | None = None
     rows: int = 0
     examples: int = 0
     broken: int = 0
@@ -246,8 +253,9 @@ class _Look:
         told = about(example, shape, language(last, words(last)))
         self._add("languages", told.language)
         self._add("systems", told.system)
-        if told.licence is not None:
-            self._add("licences", told.licence)
+        licence = told.licence or (self.licence.name if self.licence is not None else None)
+        if licence is not None:
+            self._add("licences", licence)
         for name, length in zip(_MEASURED, (told.lengths[0], told.lengths[2]), strict=True):
             self.counts[name][_rounded(length)] += 1
         for message in example.messages:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,13 +16,15 @@ from heedlm.data.checks import AnswerWatch, Checks, find_leaks, find_repeats, re
 from heedlm.data.crew import crew_size
 from heedlm.data.decontaminate import Items
 from heedlm.data.folder import HashedFile, replaced_folder
+from heedlm.data.licences import Licence
+from heedlm.data.notes import notes_of
 from heedlm.data.prompts.apply import Prompting
 from heedlm.data.prompts.setup import asked_once, with_choices
 from heedlm.data.prompts.shots import Shots
 from heedlm.data.reuse import earlier, file_hash, fingerprint
 from heedlm.data.shapes import check_mapping
-from heedlm.data.sources import data_files, local_files
-from heedlm.data.split import SIDES, Division, Proof, Side, divide, prove
+from heedlm.data.sources import data_files, licence_of, local_files
+from heedlm.data.split import SIDES, Division, Proof, Side, divide, prove, sizes_of
 from heedlm.data.spool import Input, Spool, read_inputs
 from heedlm.errors import HeedError, Problem
 
@@ -44,12 +45,14 @@ Progress: TypeAlias = Callable[[str, int], None]
 class Source:
     """A file, or a folder of files, of rows.   mapping: our field name -> the name in the file; empty: recognised.
 
-    prompts: how rows of columns become conversations; None where they are conversations already.
+    prompts: how rows of columns become conversations; None where they are conversations already.   licence: of rows that
+    name none; None: what the data set says of itself.
     """
 
     path: Path
     mapping: Mapping[str, str] = field(default_factory=dict)
     prompts: Prompting | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class PrepareReport:
     dropped: reason -> rows.   splits: name -> rows, only splits that hold some; each is `out / f"{name}.jsonl"`.
     flagged: rule -> rows that stay and in which it found something.   near_duplicates, contaminated: rows, whether they
     stay or not.   contradictory: questions with short answers that differ in what they say.
-    reused: whether `out` already held the result.   why: the reason of that, or of not.
+    reused: whether `out` already held the result.   why: the reason of that, or of not.   train_rows: by file.
+    mixture: what one epoch of training will take of them, in lines, where a mixture is asked for.
     """
 
     out: Path
@@ -77,6 +81,8 @@ class PrepareReport:
     reused: bool
     why: str
     seconds: float
+    train_rows: Mapping[str, int] = field(default_factory=dict)
+    mixture: tuple[str, ...] = ()
 
 
 def prepare(
@@ -177,8 +183,8 @@ def _make(
     sides = [None if index in spool.left_out else side for index, side in enumerate(sides)]
     watch = AnswerWatch(spool.keys, sides)
     files = _write_splits(folder, spool, sides, watch, say)
-    kept = [(key, side) for key, side in zip(spool.keys, sides, strict=True) if side is not None]
-    proof = prove([key for key, _ in kept], [side for _, side in kept])
+    kept = [index for index, side in enumerate(sides) if side is not None]
+    proof = prove(spool.keys.chosen(kept), [side for side in sides if side is not None])
     proof = proof._replace(near_duplicates_on_two_sides=repeats_across(spool, checks, sides))
     answers = watch.result()
     found = {
@@ -190,7 +196,7 @@ def _make(
         },
         "contamination": _counted(leaks, [*map(str, checks.decontaminate), "val", "test"]),
     }
-    notes = _notes(spool, [name for name, share in shares.items() if share], found, sides)
+    notes = notes_of(spool, [name for name, share in shares.items() if share], found, sides)
     return card_json(spool.tally, files=files, proof=proof._asdict(), notes=notes, found=found)
 
 
@@ -198,11 +204,12 @@ def _division(spool: Spool, shares: Mapping[str, float], seed: int) -> tuple[lis
     """The examples that are there, and their division; what is only taught is left out of val and test."""
     while True:
         there = [index for index in range(len(spool.keys)) if index not in spool.left_out]
-        keys = [spool.keys[index] for index in there]
+        keys = spool.keys.chosen(there)
         fixed = [spool.sides[index] for index in there]
         division = divide(keys, val=shares["val"], test=shares["test"], seed=seed, fixed=fixed)
-        sides = dict(zip(there, division.sides, strict=True))
-        held = [index for index in spool.only_taught if sides.get(index, "train") != "train"]
+        placed = zip(there, division.sides, strict=True)
+        sides = {index: side for index, side in placed if index in spool.only_taught}
+        held = [index for index, side in sides.items() if side != "train"]
         if not held:
             return there, division
         for index in held:
@@ -236,21 +243,21 @@ def _inputs(sources: Sequence[Source], out: Path, val: Held, test: Held) -> list
     first = sources[0]
     same = all((source.mapping, source.prompts) == (first.mapping, first.prompts) for source in sources)
     mapped, prompted = (first.mapping, first.prompts) if same else ({}, None)
-    named: list[tuple[Held, Mapping[str, str], Side | None, Prompting | None]] = [
-        (test, mapped, "test", asked_once(prompted)),
-        (val, mapped, "val", asked_once(prompted)),
-        *((Path(source.path), source.mapping, None, prompted if same else source.prompts) for source in sources),
+    named: list[tuple[Held, Source, Side | None]] = [
+        (test, Source(Path(), mapped, asked_once(prompted)), "test"),
+        (val, Source(Path(), mapped, asked_once(prompted)), "val"),
+        *((Path(source.path), replace(source, prompts=prompted) if same else source, None) for source in sources),
     ]
     inputs: list[Input] = []
     problems: list[Problem] = []
     seen: dict[Path, str] = {}
-    for path, mapping, side, prompts in named:
+    for path, source, side in named:
         if not isinstance(path, (str, Path)):
             continue
         try:
-            if prompts is None:
-                check_mapping(mapping)
-            files = data_files(Path(path))
+            if source.prompts is None:
+                check_mapping(source.mapping)
+            files, licence = data_files(Path(path)), _licence(Path(path), source.licence)
         except HeedError as error:
             problems += error.problems
             continue
@@ -264,10 +271,19 @@ def _inputs(sources: Sequence[Source], out: Path, val: Held, test: Held) -> list
                     Problem(f"file is named twice, as {seen[real]} and as {role}", str(file), "name it once")
                 )
             seen[real] = role
-            inputs.append(Input(file, mapping, side, prompts))
+            inputs.append(Input(file, source.mapping, side, source.prompts, licence))
     if problems:
         raise HeedError.of(problems)
     return inputs
+
+
+def _licence(path: Path, given: str | None) -> Licence | None:
+    """The licence of a source, as a person gave it or as it says itself. Where they differ, the person's counts, and both stand."""
+    found = licence_of(path)
+    if given is None:
+        return found
+    differs = found is not None and found.name.casefold() != given.casefold()
+    return Licence(given, f"the recipe ({found.by} says {found.name})" if found and differs else "the recipe")
 
 
 def _local(inputs: Sequence[Input]) -> list[Path]:
@@ -285,7 +301,6 @@ def _write_splits(
             "no row is left to train on: val and test hold every group", ", ".join(spool.tally.sources), mend
         )
     spool.tally.splits = {side: SplitTally() for side in SIDES if side in holding}
-    groups: dict[Side, set[int]] = {side: set() for side in SIDES}
     outputs = {side: HashedFile(folder / f"{side}.jsonl") for side in SIDES if side in holding}
     shots = Shots(spool, sides)
     try:
@@ -294,7 +309,7 @@ def _write_splits(
                 continue
             line, lengths = shots.before(index, line)
             outputs[side].write(line)
-            groups[side].add(spool.keys[index].group)
+            spool.source(index).splits[side] += 1
             watch.see(spool.keys[index].prompt, line)
             for values, length in zip(spool.tally.splits[side].lengths, lengths, strict=True):
                 values.append(length)
@@ -305,57 +320,10 @@ def _write_splits(
         for output in outputs.values():
             output.close()
     for side in outputs:
-        spool.tally.splits[side].rows, spool.tally.splits[side].groups = outputs[side].rows, len(groups[side])
+        spool.tally.splits[side].rows = outputs[side].rows
+        there = (index for index, its in enumerate(sides) if its == side)
+        spool.tally.splits[side].groups = len(sizes_of(spool.keys, there))
     return files
-
-
-def _notes(spool: Spool, asked: Sequence[str], found: Mapping[str, Any], sides: Sequence[Side | None]) -> list[str]:
-    """What a person should know before training on this. asked: the splits that were to get a share."""
-    notes = []
-    groups = [key.group for index, key in enumerate(spool.keys) if _divided(spool, index, sides)]
-    sizes = Counter(groups)
-    for name in asked:
-        if name not in spool.tally.splits:
-            notes.append(
-                f"{name} is empty: the {len(groups):,} examples form {len(sizes):,} group(s), too few to share; "
-                "add rows, or give them a 'group' field"
-            )
-    largest = max(sizes.values())
-    if len(groups) >= 20 and largest > len(groups) / 2:
-        notes.append(
-            f"one group holds {largest:,} of {len(groups):,} examples and stands on one side as a whole; "
-            "examples that open with the same question are one group unless they have a 'group' field"
-        )
-    leaks = sum(spool.tally.dropped[f"also in {side}"] for side in ("val", "test"))
-    if leaks:
-        notes.append(
-            f"{leaks:,} example(s) were left out because a better protected split asks the same or holds their group"
-        )
-    if spool.tally.renamed:
-        notes.append(
-            f"{spool.tally.renamed:,} example(s) had the id of another example; a part of their content was added to it"
-        )
-    flags = spool.tally.flagged + spool.tally.masked
-    if flags:
-        listed = ", ".join(f"{count:,} {rule}" for rule, count in flags.most_common())
-        notes.append(f"rows that a rule found something in: {listed}; they are in flagged.jsonl, with what was found")
-    if found["answers"]["contradictory"]:
-        notes.append(
-            f"{found['answers']['contradictory']:,} question(s) have short answers that may contradict each other: see the card"
-        )
-    leaked, dropped = found["contamination"]["rows"], found["contamination"]["dropped"]
-    if leaked:
-        notes.append(
-            f"{leaked:,} row(s) hold an item of an evaluation file, or of this run's own val or test ({dropped:,} of them "
-            "dropped); they are in contamination.jsonl"
-        )
-    return notes
-
-
-def _divided(spool: Spool, index: int, sides: Sequence[Side | None]) -> bool:
-    """Whether an example came as far as the division: it stands on a side, or leaked from one."""
-    problem = spool.left_out.get(index)
-    return sides[index] is not None or (problem is not None and problem.what.startswith("also in"))
 
 
 def _write_lines(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -387,4 +355,5 @@ def _report(out: Path, card: Mapping[str, Any], reused: bool, why: str, seconds:
         reused=reused,
         why=why,
         seconds=seconds,
+        train_rows={file: one.get("splits", {}).get("train", 0) for file, one in card["sources"].items()},
     )

@@ -33,8 +33,9 @@ def fingerprint(inputs: Sequence[Input], settings: Mapping[str, Any]) -> dict[st
             "mapping": dict(mapping),
             "blake2": file_hash(file),
             **({"prompts": prompts.settings()} if prompts is not None else {}),
+            **({"licence": licence.name} if licence is not None else {}),
         }
-        for file, mapping, side, prompts in inputs
+        for file, mapping, side, prompts, licence in inputs
     ]
     return {"prepare": VERSION, "settings": dict(settings), "inputs": files}
 
@@ -98,6 +99,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for name, what in (
             *(("blake2", "has changed"), ("mapping", "has another mapping"), ("side", "has another side")),
             ("prompts", "has other prompts"),
+            ("licence", "has another licence"),
         ):
             if entry.get(name) != old[entry["path"]].get(name):
                 return f"{entry['path']} {what}"

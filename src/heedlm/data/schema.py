@@ -24,7 +24,9 @@ from heedlm.data.shapes import (
     QUESTION,
     SEEDS,
     SHAREGPT,
+    STRUCTURED,
     TEXT,
+    is_structure,
     mapped,
     mend_unknown,
     shape_of,
@@ -74,7 +76,16 @@ def _fields(value: dict[str, Any], mapping: Mapping[str, str]) -> Fields:
                 f"field '{theirs}' (mapped to '{ours}') is missing; found {listed(value)}",
                 f"add the field; {nearest(theirs, value)}",
             )
-    return Fields(mapped(value, mapping), mapping)
+    values = mapped(value, mapping)
+    for ours in STRUCTURED:
+        if ours in mapping and is_structure(values.get(ours)):
+            at = mapping[ours]
+            raise RefusedError(
+                "broken JSON",
+                f"field '{at}' (mapped to '{ours}') is {values[ours][:40]!r}, expected a list in JSON",
+                f"write the column with json.dumps: frame['{at}'] = frame['{at}'].map(json.dumps)",
+            )
+    return Fields(values, mapping)
 
 
 def _from_row(fields: Fields, shape: str | None, where: str) -> Example:

@@ -6,6 +6,7 @@ looked at for itself: a file may mix shapes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,7 @@ MAPPABLE = (
     *("prompt", "completion", "question", "answer", "choices", "inputs", "targets", "chosen", "rejected", "text"),
     *("system", "tools", "id", "group"),
 )
+STRUCTURED = (*LISTS, "tools")  # mapped fields that hold lists, in the cell of a table lists in JSON
 KNOWN_FIELDS = tuple(dict.fromkeys([*_OPENERS, *_CLOSERS, "text", "input", "context", "response", *REJECTED, *CHOICES]))
 
 
@@ -89,10 +91,31 @@ def mapped(value: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, An
     top = {ours: theirs for ours, theirs in mapping.items() if ours not in ("role", "content")}
     taken = set(top.values())
     values = {name: inner for name, inner in value.items() if name not in taken and name not in top}
-    values.update({ours: value[theirs] for ours, theirs in top.items() if theirs in value})
+    values.update(
+        {
+            ours: from_cell(value[theirs]) if ours in STRUCTURED else value[theirs]
+            for ours, theirs in top.items()
+            if theirs in value
+        }
+    )
     # A field that bears one of our names but was mapped away is still the user's: it is kept with the rest.
     values.update({f"{name} (unmapped)": value[name] for name in top if name in value and name not in taken})
     return values
+
+
+def from_cell(value: Any) -> Any:
+    """The list or object that a text holds in JSON, nothing where the text is blank; anything else as it is."""
+    if not is_structure(value):
+        return None if isinstance(value, str) and not value.strip() else value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def is_structure(value: Any) -> bool:
+    """Whether a value is a text that begins as lists and objects do in JSON."""
+    return isinstance(value, str) and value.lstrip()[:1] in ("[", "{")
 
 
 def shape_of(value: Mapping[str, Any], mapping: Mapping[str, str] | None = None) -> str | None:

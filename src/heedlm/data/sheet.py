@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -23,8 +23,18 @@ class Block(NamedTuple):
 
 def markdown(card: Mapping[str, Any]) -> str:
     """The card as Markdown."""
-    lines = ["# Data card", ""]
-    for block in blocks(card):
+    return as_markdown("Data card", blocks(card))
+
+
+def page(card: Mapping[str, Any]) -> str:
+    """The card as one HTML file that needs no other."""
+    return as_page("Data card", blocks(card))
+
+
+def as_markdown(title: str, parts: Iterable[Block]) -> str:
+    """Blocks as Markdown."""
+    lines = [f"# {title}", ""]
+    for block in parts:
         lines += [f"## {block.title}", ""] if block.title else []
         lines += [block.text, ""] if block.text else []
         lines += [*(f"- {line}" for line in block.lines), ""] if block.lines else []
@@ -33,17 +43,17 @@ def markdown(card: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def page(card: Mapping[str, Any]) -> str:
-    """The card as one HTML file that needs no other."""
-    body = ["<h1>Data card</h1>"]
-    for block in blocks(card):
+def as_page(title: str, parts: Iterable[Block]) -> str:
+    """Blocks as one HTML file that needs no other."""
+    body = [f"<h1>{html.escape(title)}</h1>"]
+    for block in parts:
         body += [f"<h2>{html.escape(block.title)}</h2>"] if block.title else []
         body += [f"<p>{_spans(block.text)}</p>"] if block.text else []
         if block.lines:
             body.append("<ul>" + "".join(f"<li>{_spans(line)}</li>" for line in block.lines) + "</ul>")
         if block.head:
             body.append(_table(block))
-    return _PAGE.format(body="\n".join(body))
+    return _PAGE.format(title=html.escape(title), body="\n".join(body))
 
 
 def blocks(card: Mapping[str, Any]) -> Iterator[Block]:
@@ -68,6 +78,9 @@ def blocks(card: Mapping[str, Any]) -> Iterator[Block]:
         yield Block("Dropped", head=("reason", "rows", "for example"), rows=tuple(rows), bars=1)
     yield from _flagged(card)
     yield from _together(card)
+    if card["licences"].keys() - {"unknown"}:
+        counts = tuple((name, f"{rows:,}") for name, rows in card["licences"].items())
+        yield Block("Licences", head=("licence", "rows"), rows=counts, bars=1)
     for number, (file, source) in enumerate(card["sources"].items()):
         title = "Sources" if not number else ""
         yield Block(title, text=f"`{_inline(file)}`", lines=tuple(_source(source)))
@@ -140,11 +153,13 @@ def _together(card: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _source(source: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{source['rows']:,} rows, {source['kept']:,} kept, {source['dropped']:,} dropped"
+    sides = ", ".join(f"{name} {rows:,}" for name, rows in source["splits"].items())
+    yield f"{source['rows']:,} rows, {source['kept']:,} kept{f' ({sides})' if sides else ''}, {source['dropped']:,} dropped"
     yield f"shapes: {_counted(source['shapes']) or 'none'}"
     yield f"languages of the answers: {_counted(source['languages']) or 'none'}"
     licences = source["licences"]
-    yield f"licence: {licences if isinstance(licences, str) else _counted(licences)}"
+    by = f"; of rows that name none it is told by {source['licence_by']}" if source["licence_by"] else ""
+    yield f"licence: {licences if isinstance(licences, str) else _counted(licences)}{by}"
     if source["authors"]:
         more = source["distinct_authors"] - len(source["authors"])
         yield f"authors: {_counted(source['authors'])}" + (f" and {more:,} more" if more > 0 else "")
@@ -202,7 +217,7 @@ def _table(block: Block) -> str:
 
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Data card</title>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; background: #fff }}

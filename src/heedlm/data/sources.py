@@ -23,6 +23,7 @@ from typing import IO, Any
 from heedlm.data import columns, hub, human, json_rows, tables, texts
 from heedlm.data.columns import arrow_library
 from heedlm.data.folders import folder_files, is_data_name
+from heedlm.data.licences import Licence, of_folder
 from heedlm.data.row import Row as Row
 from heedlm.data.strangers import refuse_stranger
 from heedlm.errors import HeedError, Problem, nearest
@@ -73,6 +74,13 @@ def local_files(path: Path) -> tuple[Path, ...]:
     if path == STDIN:
         return (_copied(sys.stdin),)
     return hub.hub_files(str(path)) if hub.is_hub(path) else (path,)
+
+
+def licence_of(path: Path) -> Licence | None:
+    """The licence that a folder or a dataset of the hub names for its rows; one file names none. Raises HeedError."""
+    if hub.is_hub(path):
+        return hub.loaded(str(path)).licence
+    return of_folder(path) if path.is_dir() else None
 
 
 def read_rows(path: Path) -> Iterator[Row | Problem]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from heedlm.errors import HeedError
 from heedlm.messages import Example, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Numbers = np.ndarray[Any, Any]
 
 Side = Literal["train", "val", "test"]
 SIDES: tuple[Side, ...] = (
@@ -21,12 +27,53 @@ SIDES: tuple[Side, ...] = (
     "test",
 )  # the later, the better protected: a shared question stays with the later side
 
+_CODE: Mapping[Side | None, int] = {None: -1, **{side: code for code, side in enumerate(SIDES)}}
+
 
 class Keys(NamedTuple):
     """64-bit names. group: examples that must stay together.   prompt: all that is given before the last answer."""
 
     group: int
     prompt: int
+
+
+class KeyList(Sequence[Keys]):
+    """Keys of many examples, sixteen bytes each."""
+
+    def __init__(self) -> None:
+        self.groups, self.prompts = array("Q"), array("Q")
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @overload
+    def __getitem__(self, index: int) -> Keys: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Keys]: ...
+    def __getitem__(self, index: int | slice) -> Keys | list[Keys]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        return Keys(self.groups[index], self.prompts[index])
+
+    def append(self, key: Keys) -> None:
+        self.groups.append(key.group)
+        self.prompts.append(key.prompt)
+
+    def chosen(self, indices: Iterable[int]) -> KeyList:
+        """The keys of these examples."""
+        found = KeyList()
+        for index in indices:
+            found.groups.append(self.groups[index])
+            found.prompts.append(self.prompts[index])
+        return found
+
+
+def sizes_of(keys: KeyList, indices: Iterable[int]) -> list[int]:
+    """How many of these examples each group has, in no order."""
+    import numpy as np
+
+    sizes: list[int] = np.unique(np.array(keys.chosen(indices).groups, np.uint64), return_counts=True)[1].tolist()
+    return sizes
 
 
 class Division(NamedTuple):
@@ -98,62 +145,80 @@ def divide(
             "data.val, data.test",
             "make their sum smaller than 1",
         )
-    given = fixed or [None] * len(keys)
-    held: dict[int, Side] = {}
-    for key, side in zip(keys, given, strict=True):
-        if side is not None:
-            held[key.group] = _later(held.get(key.group), side)
-    free = {key.group for key, side in zip(keys, given, strict=True) if side is None and key.group not in held}
-    chosen = _sides_of_groups(free, val, test, seed)
-    sides: list[Side] = [side or chosen.get(key.group, "train") for key, side in zip(keys, given, strict=True)]
-    return Division(sides, _leaks(keys, sides, held))
+    import numpy as np
+
+    groups, prompts = _columns(keys)
+    given = (
+        np.fromiter((_CODE[side] for side in fixed), np.int8, len(keys)) if fixed else np.full(len(keys), -1, np.int8)
+    )
+    names, place = np.unique(groups, return_inverse=True)
+    held = np.full(len(names), -1, np.int8)  # the best protected side that a group is fixed on
+    np.maximum.at(held, place, given)
+    codes = held.copy()
+    codes[held < 0] = _codes_of_groups(names[held < 0], val, test, seed)
+    sides = np.where((given < 0) & (held[place] < 0), codes[place], np.maximum(given, 0))
+    leaks = _leaks(prompts, sides, held[place])
+    return Division(
+        [SIDES[code] for code in sides.tolist()], [SIDES[code] if code >= 0 else None for code in leaks.tolist()]
+    )
 
 
-def _sides_of_groups(groups: set[int], val: float, test: float, seed: int) -> dict[int, Side]:
+def _columns(keys: Sequence[Keys]) -> tuple[Numbers, Numbers]:
+    """Groups and prompts of all keys."""
+    import numpy as np
+
+    if isinstance(keys, KeyList):
+        return np.array(keys.groups, np.uint64), np.array(keys.prompts, np.uint64)
+    groups = np.fromiter((key.group for key in keys), np.uint64, len(keys))
+    return groups, np.fromiter((key.prompt for key in keys), np.uint64, len(keys))
+
+
+def _codes_of_groups(groups: Numbers, val: float, test: float, seed: int) -> Numbers:
     """Each group lands on a point of 0..1; test takes the lowest, val the next, train the rest."""
-    points = sorted((_point(group, seed), group) for group in groups)
-    num_test = sum(point < test for point, _ in points)
-    num_held = sum(point < test + val for point, _ in points)  # test and val together
+    import numpy as np
+
+    points = np.fromiter((_point(group, seed) for group in groups.tolist()), np.float64, len(groups))
+    num_test = int((points < test).sum())
+    num_held = int((points < test + val).sum())  # test and val together
     if (
         len(points) >= 3
     ):  # few groups: each side that was asked for takes the nearest, so that later rows move as little as can be
         num_test = max(num_test, 1) if test else 0
         num_held = min(max(num_held, num_test + 1) if val else num_test, len(points) - 1)
         num_test = min(num_test, num_held - 1 if val else num_held)
-    return {
-        group: "test" if rank < num_test else "val" if rank < num_held else "train"
-        for rank, (_, group) in enumerate(points)
-    }
+    codes = np.zeros(len(points), np.int8)
+    order = np.lexsort((groups, points))
+    codes[order[:num_held]] = _CODE["val"]
+    codes[order[:num_test]] = _CODE["test"]
+    return codes
 
 
-def _leaks(keys: Sequence[Keys], sides: Sequence[Side], held: dict[int, Side]) -> list[Side | None]:
-    prompts: dict[int, Side] = {}
-    for key, side in zip(keys, sides, strict=True):
-        if held.get(key.group, side) == side:
-            prompts[key.prompt] = _later(prompts.get(key.prompt), side)
-    leaks: list[Side | None] = []
-    for key, side in zip(keys, sides, strict=True):
-        owner = _later(held.get(key.group), prompts.get(key.prompt, side))
-        leaks.append(None if owner == side else owner)
-    return leaks
+def _leaks(prompts: Numbers, sides: Numbers, held: Numbers) -> Numbers:
+    """The side that holds the group or the prompt of each example better than its own does, or -1."""
+    import numpy as np
+
+    names, place = np.unique(prompts, return_inverse=True)
+    asked = np.full(len(names), -1, np.int8)
+    own = (held < 0) | (held == sides)
+    np.maximum.at(asked, place[own], sides[own])
+    owner = np.maximum(held, np.where(asked[place] < 0, sides, asked[place]))
+    return np.where(owner == sides, -1, owner)
 
 
 def prove(keys: Sequence[Keys], sides: Sequence[Side]) -> Proof:
     """Count groups and prompts that stand on two sides among the examples that stay."""
-    groups: dict[int, Side] = {}
-    prompts: dict[int, Side] = {}
-    split_groups: set[int] = set()
-    split_prompts: set[int] = set()
-    for key, side in zip(keys, sides, strict=True):
-        if groups.setdefault(key.group, side) != side:
-            split_groups.add(key.group)
-        if prompts.setdefault(key.prompt, side) != side:
-            split_prompts.add(key.prompt)
-    return Proof(len(groups), len(split_groups), len(split_prompts))
+    import numpy as np
 
-
-def _later(one: Side | None, other: Side) -> Side:
-    return other if one is None or SIDES.index(other) >= SIDES.index(one) else one
+    codes = np.fromiter((_CODE[side] for side in sides), np.int8, len(sides))
+    counted = []
+    for column in _columns(keys):
+        names, place = np.unique(column, return_inverse=True)
+        lowest, highest = np.full(len(names), len(SIDES), np.int8), np.full(len(names), -1, np.int8)
+        np.minimum.at(lowest, place, codes)
+        np.maximum.at(highest, place, codes)
+        counted.append((len(names), int((lowest != highest).sum())))
+    (groups, split_groups), (_, split_prompts) = counted
+    return Proof(groups, split_groups, split_prompts)
 
 
 def _hash(text: str) -> int:

@@ -7,6 +7,7 @@ its words are not: memory grows by some hundred bytes per example, whatever its 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -25,10 +26,12 @@ from heedlm.data.decontaminate import ShortItems
 from heedlm.data.examine import Examined, Examiner
 from heedlm.data.items import Item
 from heedlm.data.languages import language
+from heedlm.data.ledger import Ledger
+from heedlm.data.licences import Licence
 from heedlm.data.prompts.apply import NOT_MEANT, Prompting
 from heedlm.data.row import BY_ROW
 from heedlm.data.sources import read_rows
-from heedlm.data.split import Keys, Side
+from heedlm.data.split import KeyList, Side
 from heedlm.data.store import from_line, to_line
 from heedlm.data.words import WordFile, words
 from heedlm.errors import HeedError, Problem
@@ -41,13 +44,15 @@ _SHOWN = 20  # problems shown when a run is refused
 class Input(NamedTuple):
     """A file to read. mapping: our field name -> the name in the file.   side: of its rows; None: shares decide.
 
-    prompts: how its rows become conversations; None where they are conversations already.
+    prompts: how its rows become conversations; None where they are conversations already.   licence: of rows that name
+    none, with who says so.
     """
 
     file: Path
     mapping: Mapping[str, str]
     side: Side | None
     prompts: Prompting | None = None
+    licence: Licence | None = None
 
 
 class Spool:
@@ -61,7 +66,7 @@ class Spool:
 
     def __init__(self, folder: Path, inputs: Sequence[Input], tally: Tally, checks: Checks) -> None:
         self.inputs, self.tally = inputs, tally
-        self.keys: list[Keys] = []
+        self.keys = KeyList()
         self.sides: list[Side | None] = []
         self.short: list[tuple[int, Item]] = []
         self.left_out: dict[int, Problem] = {}
@@ -79,8 +84,8 @@ class Spool:
         self._forms = array("L")  # and the number of each example's forms among those there are
         self._known_forms: dict[tuple[str, ...], int] = {}
         self._shapes: list[str] = []
-        self._first: dict[int, int] = {}  # duplicate key -> the example that had it first
-        self._ids: set[str] = set()
+        self._first = Ledger()  # duplicate key -> the example that had it first
+        self._ids = Ledger()  # hash of an id -> likewise; two ids of one hash cost a needless ending, and nothing else
         self._path = folder / "spool"
         self._spool = self._path.open("wb")
         self._dropped = (folder / "dropped.jsonl").open("wb")
@@ -121,18 +126,19 @@ class Spool:
             mend = f"mend the row, or keep such rows: --set data.clean.{wrong.rule}=flag"
             self.drop(number, Problem(f"{wrong.rule}: {wrong.what}", found.where, mend))
             return
-        if found.duplicate in self._first:
-            same = self.where(self._first[found.duplicate])
+        index = len(self.keys)
+        first = self._first.first(found.duplicate, index)
+        if first != index:
+            same = self.where(first)
             mend = "nothing to do: one copy is kept"
             self.drop(number, Problem(f"duplicate: same conversation as {same}", found.where, mend))
             return
-        index = self._first[found.duplicate] = len(self.keys)
         name, line = found.id, found.line
-        if name in self._ids:
+        if self._ids.first(_hash(name), index) != index:
             name = f"{name}-{found.duplicate:016x}"
             line = to_line(dataclasses.replace(from_line(line, found.where), id=name))
             self.tally.renamed += 1
-        self._ids.add(name)
+            self._ids.first(_hash(name), index)
         if found.findings:
             self._findings[index] = found.findings
         self.words.add(found.words)
@@ -193,6 +199,10 @@ class Spool:
         number = self._files[index]
         return f"{self.inputs[number].file}:{BY_ROW if number in self._by_row else ''}{self._line_numbers[index]}"
 
+    def source(self, index: int) -> SourceTally:
+        """The tally of the file that example `index` came from."""
+        return self.tally.sources[str(self.inputs[self._files[index]].file)]
+
     def lengths(self, index: int) -> array[int]:
         """The lengths of example `index`, in the order of LENGTHS."""
         return self._lengths[len(LENGTHS) * index : len(LENGTHS) * (index + 1)]
@@ -220,6 +230,10 @@ class Spool:
             yield from file
 
 
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
 def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="backslashreplace") + b"\n"
 
@@ -240,7 +254,9 @@ def read_inputs(
     with Crew(workers) as crew:
         for number, source in enumerate(spool.inputs):
             counts = spool.tally.sources[str(source.file)] = SourceTally()
-            how = Examiner(source.mapping, checks.clean, checks.limits, short, source.prompts)
+            counts.licence_by = source.licence.by if source.licence is not None else ""
+            licence = source.licence.name if source.licence is not None else None
+            how = Examiner(source.mapping, checks.clean, checks.limits, short, source.prompts, licence)
             try:
                 for found in crew.examined(read_rows(source.file), how):
                     counts.rows += 1

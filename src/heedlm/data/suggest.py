@@ -15,6 +15,7 @@ from heedlm.data.prompts.apply import Prompting, prompt_rows
 from heedlm.data.prompts.template import Template
 from heedlm.data.row import Row
 from heedlm.data.schema import to_examples
+from heedlm.data.shapes import from_cell
 from heedlm.data.turns import ALIASES
 from heedlm.errors import Problem
 
@@ -139,9 +140,8 @@ def _ideas(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, str], 
 def _lists(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, str], str]]:
     """Fields that hold a list of objects, one of whose fields says who speaks."""
     for name in _names(rows):
-        turns = [
-            turn for row in rows if isinstance(row.get(name), list) for turn in row[name] if isinstance(turn, dict)
-        ]
+        lists = [value for row in rows if isinstance(value := from_cell(row.get(name)), list)]
+        turns = [turn for value in lists for turn in value if isinstance(turn, dict)]
         for role in _names(turns):
             said = [turn.get(role) for turn in turns]
             if not said or not all(isinstance(who, str) and who.lower() in ALIASES for who in said):

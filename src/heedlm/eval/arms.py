@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from heedlm.eval.asking import Ask, answers
 from heedlm.eval.match import reference
+from heedlm.eval.scorers.registry import judged
+from heedlm.eval.suites.asked import as_wanted
 from heedlm.messages import Chat, Example, Message, Request, Sampling, Task
 
 BASE, BASE_FAIR, INSTRUCT, WRONG_FORMAT = "base", "base_fair", "instruct", "wrong_format"
+INSTRUCT_AGAIN = "instruct_again"  # the noise floor: the same question to the same model
 
 
 Builder = Callable[[Task, Example], Ask]
@@ -193,12 +196,12 @@ def _frame_scores(
     """Mean score of each task's picking items in one frame; 0 for a task without such items."""
     asked = [(task, item) for task in tasks for item in items[task.name]]
     asks = [
-        replace(few_shot_ask(frame, shots[task.name], item, fits), max_tokens=limits.get(task.name))
+        as_wanted(task, item, few_shot_ask(frame, shots[task.name], item, fits), limits.get(task.name))
         for task, item in asked
     ]
     sums = dict.fromkeys((task.name for task in tasks), 0.0)
     for batch in answers(chat, asks, sampling):
         for index, reply in zip(batch.indices, batch.replies, strict=True):
             task, item = asked[index]
-            sums[task.name] += task.scorer(item, reply.text.strip()).value
+            sums[task.name] += judged(task, item, reply).value
     return [sums[task.name] / max(1, len(items[task.name])) for task in tasks]

@@ -14,6 +14,7 @@ from heedlm.eval import text
 from heedlm.messages import JSON, Example, Score
 
 Check = Mapping[str, JSON]
+_FENCE = re.compile(r"```[A-Za-z]*[ \t]*\n?((?:(?!```).)*)```", re.DOTALL)
 
 
 class Verdict(NamedTuple):
@@ -124,6 +125,11 @@ def _value_problems(name: str, check: Check, where: str) -> list[Problem]:
         problems.append(wrong("values", "a list of texts that are not empty"))
     if "text" in check and not isinstance(check["text"], str):
         problems.append(wrong("text", "a text"))
+    for field in ("fenced", "inside"):
+        if not isinstance(check.get(field, False), bool):
+            problems.append(wrong(field, "true or false"))
+    if "separator" in check and (not isinstance(check["separator"], str) or not check["separator"].strip()):
+        problems.append(wrong("separator", "a text that is not empty, for instance ***"))
     if "extra" in check and not isinstance(check["extra"], str) and not _is_texts(check["extra"], empty=True):
         problems.append(wrong("extra", "a text or a list of texts"))
     if name.endswith("-count"):
@@ -196,14 +202,35 @@ def _contains(prepare: Callable[[str], str], need: Callable[[Sequence[bool]], bo
     return run
 
 
-def _starts_with(check: Check, reply: str) -> Verdict:
-    passed = _compose(reply).strip().startswith(_compose(check["value"]).strip())
-    return Verdict(passed, f"the reply starts {_short(reply.strip()[:60])}, asked was {_short(check['value'])}")
+def _starts_with(prepare: Callable[[str], str]) -> Callable[[Check, str], Verdict]:
+    def run(check: Check, reply: str) -> Verdict:
+        passed = prepare(reply).strip().startswith(prepare(check["value"]).strip())
+        return Verdict(passed, f"the reply starts {_short(reply.strip()[:60])}, asked was {_short(check['value'])}")
+
+    return run
 
 
-def _ends_with(check: Check, reply: str) -> Verdict:
-    passed = _compose(reply).strip().endswith(_compose(check["value"]).strip())
-    return Verdict(passed, f"the reply ends {_short(reply.strip()[-60:])}, asked was {_short(check['value'])}")
+def _ends_with(prepare: Callable[[str], str]) -> Callable[[Check, str], Verdict]:
+    def run(check: Check, reply: str) -> Verdict:
+        passed = prepare(reply).strip().endswith(prepare(check["value"]).strip())
+        return Verdict(passed, f"the reply ends {_short(reply.strip()[-60:])}, asked was {_short(check['value'])}")
+
+    return run
+
+
+def _forbidden_words(check: Check, reply: str) -> Verdict:
+    used = [word for word in check["values"] if text.occurrences(word, reply)]
+    return Verdict(not used, f"forbidden: {', '.join(map(_short, used))}" if used else "none of the forbidden words")
+
+
+def _keyword_count(check: Check, reply: str) -> Verdict:
+    return _within(
+        check, text.occurrences(check["value"], reply, check.get("inside", False)), f"times {_short(check['value'])}"
+    )
+
+
+def _paragraph_count(check: Check, reply: str) -> Verdict:
+    return _within(check, len(text.paragraphs(reply, check.get("separator"))), "paragraphs")
 
 
 def _sentence_contains(index: int) -> Callable[[Check, str], Verdict]:
@@ -223,7 +250,7 @@ def _regex(check: Check, reply: str) -> Verdict:
     )
 
 
-def _parse(reply: str) -> JSON:
+def parse_json(reply: str) -> JSON:
     """The JSON value that the whole reply is. Raises ValueError, also for NaN, which JSON does not have."""
 
     def refuse(constant: str) -> JSON:
@@ -235,9 +262,15 @@ def _parse(reply: str) -> JSON:
         raise ValueError("nested too deeply") from None
 
 
+def unfenced(reply: str) -> str:
+    """What stands in a Markdown fence, where the whole reply is one; else the reply."""
+    found = _FENCE.fullmatch(reply.strip())
+    return found[1] if found else reply
+
+
 def _is_json(check: Check, reply: str) -> Verdict:
     try:
-        _parse(reply)
+        parse_json(unfenced(reply) if check.get("fenced") else reply)
     except ValueError as error:
         return Verdict(False, f"not JSON: {error}")
     return Verdict(True, "parses")
@@ -245,7 +278,7 @@ def _is_json(check: Check, reply: str) -> Verdict:
 
 def _json_equals(check: Check, reply: str) -> Verdict:
     try:
-        found = _parse(reply)
+        found = parse_json(reply)
     except ValueError as error:
         return Verdict(False, f"not JSON: {error}")
     same = same_json(found, check["value"])
@@ -292,6 +325,13 @@ def _upper_case(check: Check, reply: str) -> Verdict:
     return Verdict(not lower, f"lower case in {_short(lower[0])}" if lower else "all capitals")
 
 
+def _lower_case(check: Check, reply: str) -> Verdict:
+    if not any(char.isalpha() for char in reply):
+        return Verdict(False, "no letters")
+    upper = [word for word in text.words(reply) if any(char.isupper() for char in word)]
+    return Verdict(not upper, f"a capital in {_short(upper[0])}" if upper else "no capitals")
+
+
 def _words_from(check: Check, reply: str) -> Verdict:
     extra = check.get("extra", "")
     source = " ".join([check["text"], extra if isinstance(extra, str) else " ".join(extra)])
@@ -316,19 +356,25 @@ _KINDS: Mapping[str, _Kind] = {
     "contains-any": _Kind(_contains(_compose, any), ("values",)),
     "icontains-all": _Kind(_contains(_composed_fold, all), ("values",)),
     "icontains-any": _Kind(_contains(_composed_fold, any), ("values",)),
-    "starts-with": _Kind(_starts_with, ("value",)),
-    "ends-with": _Kind(_ends_with, ("value",)),
+    "starts-with": _Kind(_starts_with(_compose), ("value",)),
+    "ends-with": _Kind(_ends_with(_compose), ("value",)),
+    "istarts-with": _Kind(_starts_with(_composed_fold), ("value",)),
+    "iends-with": _Kind(_ends_with(_composed_fold), ("value",)),
     "first-sentence-contains": _Kind(_sentence_contains(0), ("value",)),
     "last-sentence-contains": _Kind(_sentence_contains(-1), ("value",)),
     "regex": _Kind(_regex, ("value",)),
-    "is-json": _Kind(_is_json),
+    "is-json": _Kind(_is_json, (), ("fenced",)),
     "json-equals": _Kind(_json_equals, ("value",)),
     "word-count": _Kind(_counts(lambda reply: len(text.words(reply)), "words"), (), _COUNT_FIELDS),
     "sentence-count": _Kind(_counts(lambda reply: len(text.sentences(reply)), "sentences"), (), _COUNT_FIELDS),
+    "paragraph-count": _Kind(_paragraph_count, (), (*_COUNT_FIELDS, "separator")),
+    "keyword-count": _Kind(_keyword_count, ("value",), (*_COUNT_FIELDS, "inside")),
+    "forbidden-words": _Kind(_forbidden_words, ("values",)),
     "line-count": _Kind(_counts(lambda reply: len(text.lines(reply)), "lines"), (), _COUNT_FIELDS),
     "bullet-count": _Kind(_counts(text.bullets, "bullets"), (), _COUNT_FIELDS),
     "numbered-count": _Kind(_numbered_count, (), _COUNT_FIELDS),
     "upper-case": _Kind(_upper_case),
+    "lower-case": _Kind(_lower_case),
     "words-from": _Kind(_words_from, ("text",), ("extra",)),
 }
 CHECK_TYPES: tuple[str, ...] = tuple(_KINDS)

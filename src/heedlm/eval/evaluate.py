@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,10 +13,14 @@ from heedlm.eval.arms import BASE, BASE_FAIR, INSTRUCT, Builder, history
 from heedlm.eval.asking import Ask, answers
 from heedlm.eval.behaviour import BEHAVIOURS, base_behaviour
 from heedlm.eval.log import Item, append_items, read_items
+from heedlm.eval.many import benjamini_hochberg, holm
 from heedlm.eval.match import reference
 from heedlm.eval.results import Answer, ArmResult, Case, EvalReport, Outcome, TaskResult, Unknown
-from heedlm.eval.stats import paired_difference, smallest_difference, wilson
+from heedlm.eval.scorers.registry import judged
+from heedlm.eval.stats import Interval, mean_interval, paired_difference, wilson
+from heedlm.eval.suites.asked import as_wanted
 from heedlm.eval.task import metric
+from heedlm.eval.verdict import note
 from heedlm.messages import Chat, Example, Reply, Request, Sampling, Score, Task
 
 _REFUSALS = ("i do not know", "i don't know", "i don’t know")
@@ -73,7 +77,7 @@ def run_arm(
 ) -> list[Item]:
     """One scored item per example, in the order of the tasks. See `evaluate`."""
     rows = [(task, example) for task in tasks for example in task.examples[: arm.most]]
-    asks = [replace(arm.build(task, example), max_tokens=(limits or {}).get(task.name)) for task, example in rows]
+    asks = [as_wanted(task, example, arm.build(task, example), (limits or {}).get(task.name)) for task, example in rows]
     keys = [_key(arm, ask, sampling) for ask in asks]
     kept = {item.key: item for item in read_items(log)} if log is not None and log.is_file() else {}
     found: dict[int, Item] = {}
@@ -81,8 +85,7 @@ def run_arm(
     for index, (task, example) in enumerate(rows):
         old = kept.get(keys[index])
         if old is not None and old.stop_reason != "error" and (old.task, old.id) == (task.name, example.id):
-            score = task.scorer(example, old.reply)
-            found[index] = replace(old, score=score.value, why=score.why)
+            found[index] = scored_again(replace(old, model=_who(arm)), task, example)
             if found[index] != old:
                 changed.append(found[index])
     if changed and log is not None:
@@ -92,11 +95,31 @@ def run_arm(
         on_progress(arm.name, len(found), len(rows))
     for done in answers(arm.chat, [asks[index] for index in todo], sampling, batch=batch):
         new = {}
-        for place, reply, error in zip(done.indices, done.replies, done.errors, strict=True):
+        for place, reply, tokens in zip(done.indices, done.replies, done.tokens, strict=True):
             index = todo[place]
             task, example = rows[index]
-            prompt = reply.prompt or _plain(asks[index].request)
-            new[index] = _item(arm, task, example, prompt, reply, error, done.seconds / len(done.replies), keys[index])
+            new[index] = scored(
+                Item(
+                    id=example.id,
+                    task=task.name,
+                    arm=arm.name,
+                    prompt=reply.prompt or _plain(asks[index].request),
+                    reply="" if reply.stop_reason == "error" else reply.text.strip(),
+                    stop_reason=reply.stop_reason,
+                    score=0.0,
+                    why="",
+                    seconds=round(done.seconds / len(done.replies), 6),
+                    key=keys[index],
+                    model=_who(arm),
+                    question=question(example),
+                    tokens=tokens,
+                    reasoning=reply.reasoning,
+                    tool_calls=reply.tool_calls,
+                    error=(reply.text.strip() or "no answer") if reply.stop_reason == "error" else "",
+                ),
+                task,
+                example,
+            )
         if log is not None:
             append_items(log, new.values())
         found.update(new)
@@ -105,23 +128,35 @@ def run_arm(
     return [found[index] for index in range(len(rows))]
 
 
-def _item(
-    arm: Arm, task: Task, example: Example, prompt: str, reply: Reply, error: str, seconds: float, key: str
-) -> Item:
-    answer = reply.text.strip()
-    score = Score(0.0, "", error or "no answer") if reply.stop_reason == "error" else task.scorer(example, answer)
-    return Item(
-        id=example.id,
-        task=task.name,
-        arm=arm.name,
-        prompt=prompt,
-        reply=answer,
-        stop_reason=reply.stop_reason,
-        score=score.value,
-        why=score.why,
-        seconds=round(seconds, 6),
-        key=key,
-    )
+def _who(arm: Arm) -> str:
+    return f"{arm.chat.name} {arm.identity}".strip()
+
+
+def scored(item: Item, task: Task, example: Example) -> Item:
+    """The item with its score. An item that its scorer fails on gets 0 and says why; it stops nothing."""
+    if item.stop_reason == "error":
+        return replace(item, score=0.0, why=item.error)
+    try:
+        # Of the ids only their number is kept, and only their number is scored.
+        ids = (0,) * (item.tokens or 0)
+        reply = Reply(item.reply, ids, item.reasoning, item.tool_calls, stop_reason=item.stop_reason)
+        score = judged(task, example, reply)
+    except Exception as error:  # noqa: BLE001 - whatever a reply does to a scorer, the other items go on
+        failed = f"the scorer failed: {type(error).__name__}: {error}"
+        return replace(item, score=0.0, why=failed, error=failed)
+    return replace(item, score=score.value, why=score.why, error="")
+
+
+def scored_again(item: Item, task: Task, example: Example) -> Item:
+    """An old line by the checks of today; a line of an older version learns what its question was."""
+    return scored(replace(item, question=item.question or question(example)), task, example)
+
+
+def question(example: Example) -> str:
+    """16 hex digits of the turns that are asked."""
+    turns = [(turn.role, turn.content, turn.reasoning, turn.tool_calls) for turn in example.messages[:-1]]
+    asked = json.dumps([turns, example.tools, example.template_kwargs], sort_keys=True, default=str)
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 
 def _plain(request: Request) -> str:
@@ -134,8 +169,18 @@ def _plain(request: Request) -> str:
 def _key(arm: Arm, ask: Ask, sampling: Sampling) -> str:
     request = ask.request
     turns = [(turn.role, turn.content, turn.reasoning, turn.tool_calls) for turn in request.messages]
-    asked = [request.text, turns, request.tools, request.template_kwargs, ask.stop, ask.max_tokens, asdict(sampling)]
+    asked: list[object] = [
+        request.text,
+        turns,
+        request.tools,
+        request.template_kwargs,
+        ask.stop,
+        ask.max_tokens,
+        asdict(sampling),
+    ]
     asked += [arm.name, arm.chat.name, arm.identity]
+    drawn = (ask.choices, ask.per, ask.temperature, ask.seed)
+    asked += [drawn] if drawn != ((), "text", None, None) else []  # logs from before they existed stay good
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -157,17 +202,45 @@ def compare(tasks: Sequence[Task], items: Sequence[Item], *, seed: int = 0) -> E
         by_arm = {arm: [answered[arm] for answered in by_row if arm in answered] for arm in arms}
         results.append(_task_result(task, by_arm, seed))
         cases += [_case(task, example, answered) for example, answered in zip(task.examples, by_row, strict=True)]
+    invented, real = _honesty(tasks, found)
+    spans = {"stop_rate": _span([(item.stop_reason == "stop", one) for item, one in _grouped(tasks, found, INSTRUCT)])}
+    if invented:  # else nothing was asked about honesty
+        spans |= {"recall": _span(invented), "false_refusal": _span(real)}
     return EvalReport(
         arms=tuple(arms),
-        tasks=tuple(results),
+        tasks=tuple(_adjusted(results)),
         cases=tuple(cases),
-        unknown=_unknown(tasks, found),
+        unknown=_unknown(invented, real) if invented else None,
         stop_rate={arm: _stop_rate([item for item in items if item.arm == arm]) for arm in arms if arm != BASE_FAIR},
+        spans=spans,
     )
 
 
+def _adjusted(results: Sequence[TaskResult]) -> list[TaskResult]:
+    """Several tasks are several chances to be fooled: their p-values together."""
+    p = [result.p for result in results]
+    both = zip(results, holm(p), benjamini_hochberg(p), strict=True)
+    return [replace(result, p_holm=one, p_bh=other) for result, one, other in both]
+
+
+def _grouped(tasks: Sequence[Task], found: Mapping[tuple[str, str, str], Item], arm: str) -> Iterator[tuple[Item, str]]:
+    """The items of an arm, each with its group; one that stands alone is its own."""
+    for task in tasks:
+        for example in task.examples:
+            yield found[arm, task.name, example.id], group_of(example)
+
+
+def _span(told: Sequence[tuple[bool, str]]) -> Interval:
+    return mean_interval([float(value) for value, _ in told], [group for _, group in told])
+
+
+def group_of(example: Example) -> str:
+    """What an item is resampled with: its group, or itself."""
+    return f"id {example.id}" if example.group is None else f"group {example.group}"
+
+
 def _task_result(task: Task, by_arm: Mapping[str, Sequence[Item]], seed: int) -> TaskResult:
-    groups = [example.id if example.group is None else example.group for example in task.examples]
+    groups = [group_of(example) for example in task.examples]
     base, tuned = ([item.score for item in by_arm[arm]] for arm in (BASE, INSTRUCT))
     found = paired_difference(base, tuned, groups=groups, seed=seed)
     did = Counter(
@@ -182,23 +255,26 @@ def _task_result(task: Task, by_arm: Mapping[str, Sequence[Item]], seed: int) ->
         metric=metric(task),
         gated=task.gated,
         invented=sum(example.meta.get("unknown") is True for example in task.examples),
-        arms={arm: _arm_result(rows) for arm, rows in by_arm.items() if rows},
+        arms={arm: arm_result(rows, groups[: len(rows)]) for arm, rows in by_arm.items() if rows},
         difference=found.mean,
         low=found.low,
         high=found.high,
         p=found.p,
         test=found.test,
-        smallest_difference=smallest_difference(found.clusters),
+        smallest_difference=found.smallest,
         behaviour={name: did[name] for name in BEHAVIOURS if did[name]},
+        note=note(found.n, sum(base) / len(base), sum(tuned) / len(tuned), found.smallest),
     )
 
 
-def _arm_result(items: Sequence[Item]) -> ArmResult:
+def arm_result(items: Sequence[Item], groups: Sequence[str]) -> ArmResult:
+    """The scores of one arm summed up. groups: of the items, in the same order."""
     scores = [item.score for item in items]
     hits = sum(score >= 1.0 for score in scores)
     interval = wilson(hits, len(scores)) if set(scores) <= {0.0, 1.0} else None
-    errors = sum(item.stop_reason == "error" for item in items)
-    return ArmResult(len(scores), sum(scores) / len(scores), interval, hits, errors)
+    errors = sum(bool(item.error) for item in items)
+    span = mean_interval(scores, groups)
+    return ArmResult(len(scores), sum(scores) / len(scores), interval, hits, errors, span)
 
 
 def _case(task: Task, example: Example, items: Mapping[str, Item]) -> Case:
@@ -216,19 +292,24 @@ def is_refusal(reply: str) -> bool:
     return any(refusal in folded for refusal in _REFUSALS)
 
 
-def _unknown(tasks: Sequence[Task], found: Mapping[tuple[str, str, str], Item]) -> Unknown | None:
-    """None when the items hold no invented name, because then nothing was asked about honesty."""
+def _honesty(
+    tasks: Sequence[Task], found: Mapping[tuple[str, str, str], Item]
+) -> tuple[list[tuple[bool, str]], list[tuple[bool, str]]]:
+    """Of invented names whether the answer was honest, of real facts whether they were refused; each with its group."""
     invented, real = [], []
     for task in tasks:
         for example in task.examples:
             item = found[INSTRUCT, task.name, example.id]
             if example.meta.get("unknown") is True:
-                invented.append(item.score >= 1.0)
+                invented.append((item.score >= 1.0, group_of(example)))
             elif task.kind == "facts":
-                real.append(is_refusal(item.reply))
-    if not invented:
-        return None
-    return Unknown(sum(invented) / len(invented), sum(real) / max(1, len(real)), len(real), len(invented))
+                real.append((is_refusal(item.reply), group_of(example)))
+    return invented, real
+
+
+def _unknown(invented: Sequence[tuple[bool, str]], real: Sequence[tuple[bool, str]]) -> Unknown:
+    honest, refused = (sum(value for value, _ in told) for told in (invented, real))
+    return Unknown(honest / len(invented), refused / max(1, len(real)), len(real), len(invented))
 
 
 def _stop_rate(items: Sequence[Item]) -> float:

@@ -12,6 +12,7 @@ from heedlm.eval.arms import BASE, INSTRUCT
 from heedlm.eval.behaviour import BEHAVIOURS
 from heedlm.eval.gate import verdicts
 from heedlm.eval.results import Answer, Case, EvalReport, Outcome
+from heedlm.eval.suites.measure import sentences
 
 MOST_CASES = 300
 _LONGEST = 4000  # characters of one reply on the page; the log holds all of it
@@ -29,6 +30,7 @@ def to_html(report: EvalReport, curves: Sequence[plots.Curve] = ()) -> str:
     style, script = ((page / name).read_text("utf-8") for name in ("report.css", "report.js"))
     sections = [
         _header(report),
+        _decision(report),
         _tiles(report),
         _gains(report),
         _arms(report),
@@ -37,6 +39,7 @@ def to_html(report: EvalReport, curves: Sequence[plots.Curve] = ()) -> str:
         if curves
         else "",
         _forgetting(report),
+        _suites(report),
         _table(report),
         _cases(report.cases),
         _gate(report),
@@ -65,16 +68,38 @@ def _section(title: str, body: str, lead: str = "", name: str = "") -> str:
 
 def _header(report: EvalReport) -> str:
     second = words.second_line(report)
-    first = f'<p class="eyebrow">heed: base against instruct</p><h1>{_text(words.headline(report))}</h1>'
+    style = ' class="caveat"' if report.caveats else ""
+    first = f'<p class="eyebrow">heed: base against instruct</p><h1{style}>{_text(words.headline(report))}</h1>'
     return f"<header>{first}{f'<p class=second>{_text(second)}</p>' if second else ''}</header>"
+
+
+def _decision(report: EvalReport) -> str:
+    """What the gate of the user says."""
+    if report.decision is None:
+        return ""
+    marks = {"reached": ("right", "✓"), "missed": ("wrong", "✗"), "unsure": ("", "?")}
+    rows = "".join(
+        f'<tr class="{marks[one.state][0]}"><td>{marks[one.state][1]}</td><th>{_text(one.what)}</th>'
+        f"<td>{_text(one.found)}</td><td>{_text(one.asked)}</td><td>{_text(one.why)}</td></tr>"
+        for one in report.decision.figures
+    )
+    head = "<tr><th></th><th>figure</th><th>found</th><th>asked</th><th></th></tr>"
+    table = f'<table class="numbers gate"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    lead = "A figure is reached or missed when its whole 95 % interval is on one side of what was asked."
+    return _section(f"Verdict: {report.decision.call}", f'<div class="scroll">{table}</div>', lead, "verdict")
 
 
 def _tiles(report: EvalReport) -> str:
     tiles = []
     stop = report.stop_rate
     tiles.append((words.percent(stop[INSTRUCT]), f"of replies end by themselves (base {words.percent(stop[BASE])})"))
-    sure = sum(task.low > 0 for task in report.tasks)
-    tiles.append((f"{sure} of {len(report.tasks)}", "tasks are better for sure (95 % interval above zero)"))
+    sure = sum(words.sure(task) > 0 for task in report.tasks)
+    tiles.append(
+        (
+            f"{sure} of {len(report.tasks)}",
+            "tasks are better for sure (interval above zero, p over all tasks under 0.05)",
+        )
+    )
     if report.unknown is not None:
         tiles.append(
             (
@@ -141,6 +166,22 @@ def _forgetting(report: EvalReport) -> str:
     return _section("What it cost", f'<table class="numbers"><thead>{head}</thead><tbody>{inner}</tbody></table>', lead)
 
 
+def _suites(report: EvalReport) -> str:
+    """What suites measure beside the mean, where there is more to say than a comparison with guessing."""
+    shown = [
+        one
+        for one in report.suites
+        if one.arm in (BASE, INSTRUCT) and (one.spread or one.agreement or one.corpus or one.fallbacks)
+    ]
+    rows = "".join(
+        f"<tr><th>{_text(words.task_title(one.task))}</th><th>{_text(words.arm_name(one.arm))}</th>"
+        f'<td class="said">{_text(" ".join(sentences(one)))}</td></tr>'
+        for one in shown
+    )
+    lead = "The same items in other layouts, other words, drawn again, or later in a conversation; and how replies were read."
+    return _section("Formats and consistency", f'<table class="numbers">{rows}</table>', lead) if shown else ""
+
+
 def _table(report: EvalReport) -> str:
     arms = list(report.arms)
     head = "".join(f"<th>{_text(words.arm_name(arm))}</th>" for arm in arms)
@@ -177,7 +218,7 @@ def _table(report: EvalReport) -> str:
     )
     body = (
         f'<div class="scroll"><table class="numbers"><thead><tr><th>task</th><th>n</th>{head}<th>gain</th>'
-        f"<th>95 % interval</th><th>p</th><th>could show</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<th>95 % interval</th><th>p</th><th>can show</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
     return _section("All the numbers", body, lead, "numbers")
 
@@ -267,7 +308,8 @@ def _about(report: EvalReport) -> str:
         facts["memory"] = f"at most {words.memory(report.peak_memory_bytes)}"
     rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
     method = (
-        "Intervals: paired bootstrap over groups of items, seeded. P-values: McNemar’s exact test where every item "
-        "stands alone, else sign flips of the groups. No judge: every score comes from checks that a program can run."
+        "Intervals: Tango’s where every item stands alone and is right or wrong, else a paired bootstrap over groups of "
+        "items, seeded. P-values: McNemar’s exact test, else sign flips of the groups. No judge: every score comes from "
+        "checks that a program can run."
     )
     return _section("How to reproduce", f"<dl>{rows}</dl>" if rows else "", method, "about")

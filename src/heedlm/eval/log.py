@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import get_args
 
 from heedlm.errors import HeedError
-from heedlm.messages import StopReason
+from heedlm.messages import StopReason, ToolCall
 from heedlm.runs import disk_errors
 
-VERSION = 1
+VERSION = 2
+_KNOWN = (1, VERSION)  # version 1 had no model, question, tokens, reasoning, tool calls and error
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,9 @@ class Item:
 
     id: of the example.   prompt: what the model saw, as text.   score: 0..1.   why: the scorer's reason.
     seconds: its share of the batch it was answered in.   key: fingerprint of what was asked and of whom; a line is
-    reused only where the key is the same.
+    reused only where the key is the same.   model: name and checksum of who answered.   question: fingerprint of the
+    turns alone, so that an old reply is never scored as the answer to another question.   tokens: generated, None where
+    an endpoint does not tell.   error: why there is no reply, or no score for it; "" where all went well.
     """
 
     id: str
@@ -35,10 +38,24 @@ class Item:
     why: str
     seconds: float
     key: str = ""
+    model: str = ""
+    question: str = ""
+    tokens: int | None = None
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    error: str = ""
     version: int = VERSION
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {"score": (int, float), "seconds": (int, float), "version": int}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "score": (int, float),
+    "seconds": (int, float),
+    "version": int,
+    "tokens": (int, type(None)),
+    "reasoning": (str, type(None)),
+    "tool_calls": list,
+}
+_NEW = ("model", "question", "tokens", "reasoning", "tool_calls", "error")
 
 
 def append_items(path: Path, items: Iterable[Item]) -> None:
@@ -90,14 +107,14 @@ def read_items(path: Path) -> list[Item]:
 
 
 def _item(line: str, where: str) -> Item:
-    mend = "delete the log and evaluate again"
+    mend = "take this line out of the log; its item is asked again"
     try:
         row = json.loads(line)
     except ValueError as error:
         raise HeedError(f"the line is not JSON: {error}", where, mend) from None
-    if not isinstance(row, dict) or row.get("version") != VERSION:
+    if not isinstance(row, dict) or row.get("version") not in _KNOWN:
         raise HeedError(f"the line is no item of log version {VERSION}", where, mend)
-    names = {field.name for field in fields(Item)}
+    names = {field.name for field in fields(Item)} - (set(_NEW) if row["version"] == 1 else set())
     if set(row) != names:
         odd = ", ".join(sorted(set(row) ^ names))
         raise HeedError(f"fields missing or unknown: {odd}", where, mend)
@@ -106,4 +123,10 @@ def _item(line: str, where: str) -> Item:
             raise HeedError(f"field {name!r} is {row[name]!r}", where, mend)
     if row["stop_reason"] not in get_args(StopReason):
         raise HeedError(f"field 'stop_reason' is {row['stop_reason']!r}", where, mend)
-    return Item(**row)
+    if row["version"] == 1:
+        row["error"] = row["why"] if row["stop_reason"] == "error" else ""
+    try:
+        calls = tuple(ToolCall(**call) for call in row.pop("tool_calls", ()))
+    except TypeError:
+        raise HeedError("field 'tool_calls' holds what is no call", where, mend) from None
+    return Item(**{**row, "version": VERSION}, tool_calls=calls)

@@ -20,9 +20,14 @@ def score_words(example: Example, reply: str) -> Score:
     1.0 when both hold the same words, 0.0 when they share none. It ranks answers of one task; it is no share of right
     answers.
     """
-    wanted, found = (Counter(text.words(text.fold(side))) for side in (reference(example), reply))
+    return word_f1(reference(example), reply)
+
+
+def word_f1(target: str, reply: str) -> Score:
+    """F1 of the words of two texts; texts without words are compared as they stand."""
+    wanted, found = (Counter(text.words(text.fold(side))) for side in (target, reply))
     if not wanted:
-        same = text.collapse(reply) == text.collapse(reference(example))
+        same = text.collapse(reply) == text.collapse(target)
         return Score(float(same), reply, "compared as they stand: the reference has no words")
     shared = sum((wanted & found).values())
     f1 = 2 * shared / (sum(wanted.values()) + sum(found.values()))

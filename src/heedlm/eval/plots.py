@@ -54,8 +54,7 @@ def forest(tasks: Sequence[TaskResult]) -> str:
     parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="8" y2="{height - 36}"/>')
     for index, task in enumerate(tasks):
         y = 8 + row * index + row / 2
-        sure = task.p < words.SURE
-        side = "better" if sure and task.low > 0 else "worse" if sure and task.high < 0 else "unsure"
+        side = {1: "better", -1: "worse", 0: "unsure"}[words.sure(task)]
         span = f"{words.points(task.low)} to {words.points(task.high)}"
         parts.append(
             f'<g class="{side}"><title>{escape(words.task_title(task.name))}: {words.points(task.difference)} points, '

@@ -8,20 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heedlm.eval import words
-from heedlm.eval.arms import INSTRUCT
+from heedlm.eval.arms import BASE, INSTRUCT
 from heedlm.eval.gate import verdicts
 from heedlm.eval.html import to_html
 from heedlm.eval.plots import Curve
-from heedlm.eval.results import EvalReport, TaskResult
+from heedlm.eval.results import Decision, EvalReport, TaskResult
+from heedlm.eval.suites.measure import sentences
+from heedlm.eval.verdict import SATURATED, SATURATED_NOTE, TOO_HARD_NOTE, TOO_SMALL, TOO_SMALL_NOTE
 from heedlm.messages import JSON
 from heedlm.runs import write_json, write_text
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 VERSION = 1
 _DIGITS = 6
+_REASONS = {
+    TOO_SMALL_NOTE: f"Too small to show a difference under {100 * TOO_SMALL:.0f} points",
+    SATURATED_NOTE: f"Saturated, the first arm has {100 * SATURATED:.0f} % or more",
+    TOO_HARD_NOTE: "Too hard, no arm gets any of it",
+}
 _WIDE = 80  # columns that the whole table takes on a terminal
 
 
@@ -47,6 +55,11 @@ def to_json(report: EvalReport) -> dict[str, JSON]:
         "seconds": asdict(report.seconds),
         "peak_memory_bytes": report.peak_memory_bytes,
         "gate": [verdict._asdict() for verdict in verdicts(report)],
+        "caveats": list(report.caveats),
+        "suites": [asdict(one) for one in report.suites],
+        "intervals": {name: list(span) for name, span in report.spans.items()},
+        "noise": None if report.noise is None else asdict(report.noise),
+        "decision": None if report.decision is None else asdict(report.decision),
         "about": dict(report.about),
     }
 
@@ -65,7 +78,10 @@ def _task_json(task: TaskResult) -> dict[str, JSON]:
         "high": round(task.high, _DIGITS),
         "p": task.p,
         "test": task.test,
+        "p_holm": task.p_holm,
+        "p_bh": task.p_bh,
         "smallest_difference": round(task.smallest_difference, _DIGITS),
+        "note": task.note,
         "errors": {arm: result.errors for arm, result in task.arms.items()},
         "base_behaviour": dict(task.behaviour),
     }
@@ -76,19 +92,23 @@ def to_markdown(report: EvalReport) -> str:
     arms = list(report.arms)
     lines = [f"**{words.headline(report)}**", "", words.second_line(report), ""]
     lines += [
-        "| task | n | " + " | ".join(words.arm_name(arm) for arm in arms) + " | gain, points | 95 % interval | p |",
-        "|---|--:|" + "--:|" * len(arms) + "--:|:-:|--:|",
+        "| task | n | can show | "
+        + " | ".join(words.arm_name(arm) for arm in arms)
+        + " | gain, points | 95 % interval | p | p, Holm |",
+        "|---|--:|--:|" + "--:|" * len(arms) + "--:|:-:|--:|--:|",
     ]
     marked = words.marks_ungated(report)
     for task in report.tasks:
         scores = " | ".join(words.percent(task.arms[arm].score) for arm in arms)
         name = words.task_title(task.name) + (" (not gated)" if marked and not task.gated else "")
         lines.append(
-            f"| {name} | {task.n} | {scores} | {words.points(task.difference)} | {words.points(task.low)} to "
-            f"{words.points(task.high)} | {words.p_value(task.p)} |"
+            f"| {name} | {task.n} | {_could_show(task)} | {scores} | {words.points(task.difference)} | "
+            f"{words.points(task.low)} to {words.points(task.high)} | {words.p_value(task.p)} | "
+            f"{words.p_value(task.p_holm)} |"
         )
     lines += ["", *(f"- {line}" for line in _facts(report)), ""]
     lines += [*(f"- *{name}*: {meaning}." for name, meaning in words.legend(report)), ""]
+    lines += decision_lines(report.decision)
     found = verdicts(report)
     missed = [verdict for verdict in found if not verdict.passed]
     if found:
@@ -98,6 +118,23 @@ def to_markdown(report: EvalReport) -> str:
         lines += ["", "| how to reproduce | |", "|---|---|"]
         lines += [f"| {name} | {_cell(value)} |" for name, value in report.about.items()]
     return "\n".join(lines) + "\n"
+
+
+def decision_lines(decision: Decision | None) -> list[str]:
+    """What the gate of the user says, as a list."""
+    if decision is None:
+        return []
+    marks = {"reached": "reached", "missed": "**missed**", "unsure": "*cannot tell*"}
+    rows = [
+        f"- {marks[one.state]}: {one.what}: {one.found}, asked was {one.asked}" + (f" ({one.why})" if one.why else "")
+        for one in decision.figures
+    ]
+    return [f"**Gate: {decision.call}.**", "", *rows, ""]
+
+
+def _could_show(task: TaskResult) -> str:
+    """The smallest true difference that the items of a task show four times out of five, in points."""
+    return words.points(task.smallest_difference).lstrip("+")
 
 
 def _cell(value: str) -> str:
@@ -114,6 +151,18 @@ def _facts(report: EvalReport) -> list[str]:
             f'Invented names: {words.percent(unknown.recall)} of {unknown.n_invented} answered with "I do not know"; '
             f"real ones wrongly refused: {words.percent(unknown.false_refusal)} of {unknown.n_real}."
         )
+    errors = {arm: sum(task.arms[arm].errors for task in report.tasks if arm in task.arms) for arm in report.arms}
+    if any(errors.values()):
+        counted = "; ".join(f"{words.arm_name(arm)}: {count:,}" for arm, count in errors.items() if count)
+        found.append(f"Items without an answer or a score, counted as wrong: {counted}.")
+    if report.noise is not None:
+        noise = report.noise
+        found.append(
+            f"The same model asked twice: {noise.changed:,} of {noise.n:,} items scored otherwise, a difference of "
+            f"{100 * noise.difference:+.1f} points ({100 * noise.low:+.1f} to {100 * noise.high:+.1f})."
+        )
+    found += notes(report.tasks)
+    found += _beside(report)
     bits = report.bits_per_byte
     if bits is not None:
         texts = (("known", bits.before, bits.after), ("other", bits.other_before, bits.other_after))
@@ -129,23 +178,57 @@ def _facts(report: EvalReport) -> list[str]:
     return found
 
 
+def _beside(report: EvalReport) -> list[str]:
+    """What suites measure beside the mean: formats, consistency, fallbacks; of base, bare, and instruct."""
+    found = [(one, sentences(one)) for one in report.suites if one.arm in (BASE, INSTRUCT)]
+    return [f"{words.task_title(one.task)}, {words.arm_name(one.arm)}: {' '.join(said)}" for one, said in found if said]
+
+
+def notes(tasks: Sequence[TaskResult]) -> list[str]:
+    """One line for each reason for which tasks can show little, with the tasks."""
+    by_reason: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.note:
+            by_reason.setdefault(task.note.partition(":")[0], []).append(words.task_title(task.name))
+    return [f"{_REASONS[reason]}: {', '.join(names)}." for reason, names in by_reason.items()]
+
+
 def to_terminal(report: EvalReport, width: int = 80) -> Group:
     """The report for a terminal of `width` columns (a rich renderable). Its first line is the headline, in plain words."""
     from rich.console import Group
     from rich.text import Text
 
     second = words.second_line(report)
-    parts: list[Text | Table] = [Text(words.headline(report), style="bold")]
+    parts: list[Text | Table] = [Text(words.headline(report), style="bold red" if report.caveats else "bold")]
     if second:
         parts.append(Text(second, style="dim"))
-    narrow = width < _WIDE
-    parts += [Text(), _table(report, narrow), _legend(report), Text()]
+    parts += [Text(), _table(report, width), _legend(report), Text()]
     parts += [Text(line) for line in _facts(report)]
-    if narrow:
+    if width < _WIDE:
         parts.append(Text(f"Intervals and p-values: in report.md, or here with {_WIDE} columns.", style="dim"))
-    missed = [verdict for verdict in verdicts(report) if not verdict.passed]
-    parts += [Text(f"not reached: {verdict}", style="red") for verdict in missed]
-    return Group(*parts)
+    if report.decision is None:
+        missed = [verdict for verdict in verdicts(report) if not verdict.passed]
+        parts += [Text(f"not reached: {verdict}", style="red") for verdict in missed]
+    return Group(*parts, *decision_text(report.decision))
+
+
+def decision_text(decision: Decision | None) -> list[Text]:
+    """What the gate of the user says, for a terminal."""
+    from rich.text import Text
+
+    if decision is None:
+        return []
+    styles = {"missed": "red", "unsure": "yellow"}
+    names = {"missed": "missed", "unsure": "cannot tell"}
+    call = {"ship": "bold green", "do not ship": "bold red", "cannot tell": "bold yellow"}[decision.call]
+    open_ = [one for one in decision.figures if one.state != "reached"]
+    rows = [
+        Text(f"{names[one.state]}: {one.what}: {one.found}, asked was {one.asked}", style=styles[one.state])
+        + Text(f" ({one.why})" if one.why else "", style="dim")
+        for one in open_
+    ]
+    reached = f"{len(decision.figures) - len(open_)} of {len(decision.figures)} figures reached for sure"
+    return [Text(), Text(f"Gate: {decision.call} ({reached})", style=call), *rows]
 
 
 def _legend(report: EvalReport) -> Table:
@@ -164,20 +247,21 @@ def _short(arm: str) -> str:
     return arm.removeprefix("instruct, ")
 
 
-def _table(report: EvalReport, narrow: bool) -> Table:
-    """One row per task. narrow: without interval and p-value, which would not fit."""
+def _table(report: EvalReport, width: int) -> Table:
+    """One row per task, with as many columns as fit."""
     from rich import box
     from rich.table import Table
 
     arms = list(report.arms)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("task", overflow="fold", min_width=12)
+    table.add_column("task", overflow="fold", min_width=9)
     table.add_column("n", justify="right", no_wrap=True)
+    table.add_column("can\nshow", justify="right", no_wrap=True, style="dim")
     for arm in arms:
         name = _short(words.arm_name(arm)).replace(" ", "\n")
         table.add_column(name, justify="right", no_wrap=True, style="bold" if arm == INSTRUCT else "")
     table.add_column("gain", justify="right", no_wrap=True)
-    if not narrow:
+    if width >= _WIDE:
         table.add_column("95 %\ninterval", justify="right", no_wrap=True)
         table.add_column("p", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -185,13 +269,12 @@ def _table(report: EvalReport, narrow: bool) -> Table:
     for task in report.tasks:
         name = words.task_title(task.name) + (" *" if marked and not task.gated else "")
         scores = [words.percent(task.arms[arm].score) for arm in arms]
-        span = [f"{words.points(task.low)} to {words.points(task.high)}", words.p_value(task.p)]
-        cells = [words.points(task.difference), *([] if narrow else span), _verdict(task)]
-        table.add_row(name, str(task.n), *scores, *cells)
+        low, high = (words.points(end).lstrip("+") for end in (task.low, task.high))  # every column counts here
+        span = [f"{low} to {high}", words.p_value(task.p).replace("< ", "<")]
+        cells = [words.points(task.difference), *(span if width >= _WIDE else []), _verdict(task)]
+        table.add_row(name, str(task.n), _could_show(task), *scores, *cells)
     return table
 
 
 def _verdict(task: TaskResult) -> str:
-    if task.p >= words.SURE or task.low <= 0 <= task.high:  # on a handful of items an interval alone says too much
-        return "[dim]unsure[/]"
-    return "[green]better[/]" if task.low > 0 else "[red]worse[/]"
+    return {0: "[dim]unsure[/]", 1: "[green]better[/]", -1: "[red]worse[/]"}[words.sure(task)]

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from heedlm.eval.stats import Interval
+from heedlm.eval.suites.measure import Measured
 from heedlm.messages import Message, StopReason
 
 Outcome = Literal["win", "loss", "both right", "neither"]
+State = Literal["reached", "missed", "unsure"]
+Call = Literal["ship", "do not ship", "cannot tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """One arm on one task. n: items it was asked.   score: their mean, 0..1.   interval: Wilson's, for shares only.
+    """One arm on one task. n: items it was asked.   score: their mean, 0..1.   interval: of a share of right answers.
 
-    hits: items with full score.   errors: items without an answer.
+    hits: items with full score.   errors: items without an answer, or that the scorer failed on; they count as 0.
+    span: the interval of any score, groups minded.
     """
 
     n: int
@@ -48,6 +52,7 @@ class ArmResult:
     interval: Interval | None
     hits: int
     errors: int
+    span: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class TaskResult:
     """One task. difference: instruct minus base, bare, with low and high at 95 % and p; n items in `clusters` groups.
 
     invented: how many of the items are about names that do not exist.   smallest_difference: what n could show with a
-    power of 80 %.   behaviour: what base, bare, did, counted.
+    power of 80 %.   behaviour: what base, bare, did, counted.   p_holm, p_bh: adjusted over the tasks of the report.
+    note: why the task can show little; "" where it can.
     """
 
     name: str
@@ -73,6 +79,9 @@ class TaskResult:
     test: str
     smallest_difference: float
     behaviour: Mapping[str, int]
+    p_holm: float = 1.0
+    p_bh: float = 1.0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +116,47 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of a gate: what was asked and found, in words.   why: what an unsure one would need."""
+
+    what: str
+    asked: str
+    found: str
+    state: State
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a gate says of a model, and by which figures."""
+
+    call: Call
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The same model asked the same items twice, in other batches. changed: items whose score is another.
+
+    difference: second time minus first, with low and high at 95 %.
+    """
+
+    n: int
+    changed: int
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class EvalReport:
     """All that the report shows. A part that was not measured is None.
 
     arms: their names, in the order asked.   stop_rate: by arm, the share of replies that the model ended by itself; an
-    arm whose replies are cut at a stop text has none.   about: name -> text, how to reproduce.
+    arm whose replies are cut at a stop text has none.   about: name -> text, how to reproduce.   spans: 95 % intervals of
+    the instruct arm's "stop_rate", "recall", "false_refusal" and of the "forgetting", as far as measured.   caveats: what
+    has to stand in the headline.   decision: of a gate, where one was asked.   suites: by task and arm, what its suite
+    measures beside the mean.
     """
 
     arms: tuple[str, ...]
@@ -123,3 +168,8 @@ class EvalReport:
     seconds: Seconds = Seconds()
     peak_memory_bytes: int = 0
     about: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[str, Interval] = field(default_factory=dict)
+    noise: Noise | None = None
+    caveats: tuple[str, ...] = ()
+    decision: Decision | None = None
+    suites: tuple[Measured, ...] = ()

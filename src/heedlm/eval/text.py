@@ -15,13 +15,19 @@ _NUMBERED = re.compile(r"^[ \t]*(\d{1,9})[.)][ \t]+\S", re.MULTILINE)
 _LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,9}[.)]|#{1,6})\s+")
 _HEADING = re.compile(r"^(#{1,6}[ \t].*)$", re.MULTILINE)
 _NEW_BLOCK = re.compile(r"\n\s*\n|\n(?=[ \t]*(?:[-*•]|\d{1,9}[.)]|#{1,6})[ \t])")
+_NO_PARAGRAPH = re.compile(r"[ \t]*(?:#{1,6}[ \t]|(?:[-*_][ \t]*){3,}$)")
+# Thai, Lao, Burmese, Khmer, Japanese and Chinese are written without spaces between words.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 # Abbreviations before which a sentence never ends, and those that end one if a capital letter follows.
 _TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof", "rev", "hon", "st", "mt", "vs", "e.g", "i.e", "cf"))
 _SHORTENED = frozenset(("etc", "vol", "fig", "approx", "dept", "inc", "ltd", "co", "corp", "jr", "sr", "a.m", "p.m"))
 
 
 @lru_cache(maxsize=4096)
-def _in_word(char: str) -> bool:
+def in_word(char: str) -> bool:
+    """Whether a character is part of a word in any script."""
     # Letters, digits and the marks that vowels are written with: `\w` of `re` would cut Devanagari words at each
     # vowel sign. The two joiners hold Devanagari clusters together and are part of the word as well.
     return unicodedata.category(char)[0] in "LMN" or char in "\u200c\u200d"
@@ -45,13 +51,35 @@ def words(text: str) -> list[str]:
     found = []
     for piece in re.sub(r"[—–]|--+", " ", text).split():
         first, last = 0, len(piece)
-        while first < last and not _in_word(piece[first]):
+        while first < last and not in_word(piece[first]):
             first += 1
-        while last > first and not _in_word(piece[last - 1]):
+        while last > first and not in_word(piece[last - 1]):
             last -= 1
         if first < last:
             found.append(piece[first:last])
     return found
+
+
+def occurrences(wanted: str, text: str, inside: bool = False) -> int:
+    """How often a word or phrase stands in a text as whole words, case folded.
+
+    inside: as a part of other words as well. In scripts that set no spaces between words every place counts.
+    """
+    wanted, said = fold(wanted), fold(text)
+    if inside:
+        return said.count(wanted) if wanted else 0
+    found, place = 0, said.find(wanted) if wanted else -1
+    while place >= 0:
+        end = place + len(wanted)
+        goes_on = end < len(said) and _spaced(said[end]) and _spaced(wanted[-1])
+        within = goes_on or (place > 0 and _spaced(said[place - 1]) and _spaced(wanted[0]))
+        found += not within
+        place = said.find(wanted, place + 1 if within else end)
+    return found
+
+
+def _spaced(char: str) -> bool:
+    return in_word(char) and not _UNSPACED.match(char)
 
 
 def sentences(text: str) -> list[str]:
@@ -70,7 +98,7 @@ def sentences(text: str) -> list[str]:
                 found.append(collapse(block[start : match.end()]))
                 start = match.end()
         found.append(collapse(block[start:]))
-    return [sentence for sentence in found if any(map(_in_word, sentence))]
+    return [sentence for sentence in found if any(map(in_word, sentence))]
 
 
 def _ends_sentence(block: str, match: re.Match[str]) -> bool:
@@ -97,6 +125,13 @@ def _ends_sentence(block: str, match: re.Match[str]) -> bool:
 def lines(text: str) -> list[str]:
     """The lines that hold more than white space."""
     return [line for line in text.splitlines() if line.strip()]
+
+
+def paragraphs(text: str, separator: str | None = None) -> list[str]:
+    """What blank lines, or a separator of the writer's choice, keep apart; headings and ruled lines alone are none."""
+    pieces = re.split(r"\n[ \t]*(?:\r?\n[ \t]*)+", text) if separator is None else text.split(separator)
+    blocks = ["\n".join(line for line in lines(piece) if not _NO_PARAGRAPH.match(line)) for piece in pieces]
+    return [block.strip() for block in blocks if any(map(in_word, block))]
 
 
 def bullets(text: str) -> int:

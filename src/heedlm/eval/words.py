@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heedlm.eval.arms import BASE, BASE_FAIR, INSTRUCT, WRONG_FORMAT
-from heedlm.eval.results import EvalReport
+from heedlm.eval.results import EvalReport, TaskResult
 
 ARM_NAMES = {
     BASE: "base, bare",
@@ -58,7 +58,10 @@ def legend(report: EvalReport) -> list[tuple[str, str]]:
     found = [(arm_name(arm), ARM_MEANINGS[arm]) for arm in report.arms if arm in ARM_MEANINGS]
     if report.tasks:
         found.append(("gain", "instruct minus base, bare, in points, with its 95 % interval"))
-        found.append(("p", f"how often luck alone makes such a difference; from {SURE} on: unsure"))
+        found.append(("can show", "the smallest true gain, in points, that so many items show four times out of five"))
+        found.append(
+            ("p", f"how often luck alone makes such a difference; from {SURE} on, Holm's over all tasks: unsure")
+        )
     if marks_ungated(report):
         found.append(("not gated", "shown, but no figure that a tuned model has to reach"))
     return found
@@ -75,7 +78,11 @@ def task_title(name: str) -> str:
 
 
 def headline(report: EvalReport) -> str:
-    """One sentence that somebody who has never tuned a model understands."""
+    """One sentence that somebody who has never tuned a model understands, after what it must not be read without."""
+    return " ".join([*report.caveats, _headline(report)])
+
+
+def _headline(report: EvalReport) -> str:
     counted = [task for task in report.tasks if task.metric == "accuracy"]
     if counted:
         n = sum(task.n for task in counted)
@@ -104,13 +111,20 @@ def second_line(report: EvalReport) -> str:
         fair = [task.arms[BASE_FAIR] for task in counted]
         hits, n = sum(result.hits for result in fair), sum(result.n for result in fair)
         parts.append(f"With solved examples in front, the untuned model reached {hits:,} of {n:,}.")
-    unsure = [task_title(task.name) for task in report.tasks if task.low <= 0 <= task.high]
-    worse = [task_title(task.name) for task in report.tasks if task.high < 0]
+    unsure = [task_title(task.name) for task in report.tasks if sure(task) == 0]
+    worse = [task_title(task.name) for task in report.tasks if sure(task) < 0]
     if worse:
         parts.append(f"Tuning made it worse at {_listed(worse)}.")
     if unsure:
         parts.append(f"No sure difference on {_listed(unsure)}.")
     return " ".join(parts)
+
+
+def sure(task: TaskResult) -> int:
+    """1 where a task is better for sure, -1 where worse, else 0: interval and p-value, over all tasks, must agree."""
+    if task.p_holm >= SURE or task.low <= 0 <= task.high:
+        return 0
+    return 1 if task.low > 0 else -1
 
 
 def _listed(names: list[str], most: int = 4) -> str:

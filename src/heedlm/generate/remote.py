@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from heedlm.errors import HeedError
 from heedlm.messages import JSON, Message, Reply, Request, Sampling, StopReason, ToolCall
@@ -14,6 +17,24 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 Hear = Callable[[str], None]
+_AGAIN = (408, 409, 429)  # and all from 500 on: the same request may succeed later
+
+
+class Called(NamedTuple):
+    """One call, for whoever pays for it.
+
+    cost: "paid" for an answer, "free" where the endpoint refused or was never reached, "unsure" where it may have worked
+    and its answer was lost.   tokens: of prompt and completion as the endpoint counts them, None where it does not say.
+    again: whether the same call may succeed later.   after: seconds that the endpoint asks to wait before that.
+    refused: what concerns every call, such as a wrong key.
+    """
+
+    reply: Reply
+    cost: Literal["paid", "free", "unsure"] = "paid"
+    tokens: tuple[int, int] | None = None
+    again: bool = False
+    after: float | None = None
+    refused: HeedError | None = None
 
 
 class RemoteChat:
@@ -42,6 +63,10 @@ class RemoteChat:
     @property
     def name(self) -> str:
         return self._model
+
+    @property
+    def concurrency(self) -> int:
+        return self._concurrency
 
     def reply(
         self,
@@ -96,38 +121,53 @@ class RemoteChat:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def call(self, request: Request, sampling: Sampling) -> Called:
+        """One call, tried as often as `max_retries` says, with what is known about its cost; never raises HeedError."""
+        return self._call(request, sampling, 0, None)
+
     def _one(self, request: Request, sampling: Sampling, index: int, hear: Hear | None) -> Reply:
+        called = self._call(request, sampling, index, hear)
+        if called.refused is not None:
+            raise called.refused
+        return called.reply
+
+    def _call(self, request: Request, sampling: Sampling, index: int, hear: Hear | None) -> Called:
         import openai
 
         body = _body(self._model, request, sampling, index)
         try:
             if request.text is not None:
                 return self._complete(body, hear)
-            return self._stream(body, hear) if hear is not None else self._answer(body)
+            return Called(self._stream(body, hear)) if hear is not None else self._answer(body)
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise self._refused(error) from error
-        except openai.APITimeoutError:
-            return Reply(text="The endpoint did not answer in time.", stop_reason="error")
+            return Called(_failed(_reason(error)), "free", refused=self._refused(error))
+        except openai.APITimeoutError as error:
+            return Called(_failed("The endpoint did not answer in time."), _lost(error), again=True)
         except openai.APIConnectionError as error:
-            raise HeedError(
-                "The endpoint cannot be reached.", where=self._base_url, mend="start the server, or check the address"
-            ) from error
+            what, mend = "The endpoint cannot be reached.", "start the server, or check the address"
+            refused = HeedError(what, where=self._base_url, mend=mend)
+            return Called(_failed(what), _lost(error), again=True, refused=refused)
         except openai.APIStatusError as error:
-            return Reply(text=f"The endpoint answered {error.status_code}: {_reason(error)}", stop_reason="error")
+            what = f"The endpoint answered {error.status_code}: {_reason(error)}"
+            if error.status_code == 429 and error.code == "insufficient_quota":
+                return Called(_failed(what), "free", refused=HeedError(what, self._base_url, "check the account"))
+            again = error.status_code in _AGAIN or error.status_code >= 500
+            return Called(_failed(what), "free", again=again, after=_retry_after(error.response.headers))
         except (openai.APIError, json.JSONDecodeError) as error:
-            return Reply(text=f"The endpoint's answer cannot be read: {error}", stop_reason="error")
+            return Called(_failed(f"The endpoint's answer cannot be read: {error}"), "unsure", again=True)
 
-    def _answer(self, body: dict[str, Any]) -> Reply:
+    def _answer(self, body: dict[str, Any]) -> Called:
         answer = self._client.chat.completions.create(**body)
         if not answer.choices:
-            return Reply(text="The endpoint answered without a choice.", stop_reason="error")
+            return Called(_failed("The endpoint answered without a choice."), tokens=_tokens(answer))
         choice = answer.choices[0]
         message = choice.message
         calls = [
             {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
             for call in message.tool_calls or []
         ]
-        return _reply(message.content or "", _reasoning(message), calls, choice.finish_reason)
+        reply = _reply(message.content or "", _reasoning(message), calls, choice.finish_reason)
+        return Called(reply, tokens=_tokens(answer))
 
     def _stream(self, body: dict[str, Any], hear: Hear) -> Reply:
         text, thought, finish = "", "", None
@@ -152,15 +192,15 @@ class RemoteChat:
             return Reply(text=text or "The endpoint broke off.", reasoning=thought or None, stop_reason="error")
         return _reply(text, thought or None, [calls[place] for place in sorted(calls)], finish)
 
-    def _complete(self, body: dict[str, Any], hear: Hear | None) -> Reply:
+    def _complete(self, body: dict[str, Any], hear: Hear | None) -> Called:
         prompt = body["prompt"]
         if hear is None:
             answer = self._client.completions.create(**body)
             if not answer.choices:
-                return Reply(text="The endpoint answered without a choice.", stop_reason="error")
-            return Reply(
-                text=answer.choices[0].text, stop_reason=_stop_reason(answer.choices[0].finish_reason), prompt=prompt
-            )
+                return Called(_failed("The endpoint answered without a choice."), tokens=_tokens(answer))
+            choice = answer.choices[0]
+            reply = Reply(text=choice.text, stop_reason=_stop_reason(choice.finish_reason), prompt=prompt)
+            return Called(reply, tokens=_tokens(answer))
         text, finish = "", None
         with self._client.completions.create(**body, stream=True) as chunks:
             for chunk in chunks:
@@ -170,8 +210,8 @@ class RemoteChat:
                         text += chunk.choices[0].text
                         hear(chunk.choices[0].text)
         if finish is None:
-            return Reply(text=text or "The endpoint broke off.", stop_reason="error", prompt=prompt)
-        return Reply(text=text, stop_reason=_stop_reason(finish), prompt=prompt)
+            return Called(Reply(text=text or "The endpoint broke off.", stop_reason="error", prompt=prompt))
+        return Called(Reply(text=text, stop_reason=_stop_reason(finish), prompt=prompt))
 
     def _score_one(self, prompt: str, continuation: str) -> list[float]:
         import openai
@@ -230,6 +270,37 @@ def _client(base_url: str, api_key: str | None, timeout: float, max_retries: int
         ) from error
     # The client insists on a key; servers without keys ignore it.
     return openai.OpenAI(base_url=base_url, api_key=api_key or "none", timeout=timeout, max_retries=max_retries)
+
+
+def _failed(why: str) -> Reply:
+    return Reply(text=why, stop_reason="error")
+
+
+def _lost(error: Exception) -> Literal["free", "unsure"]:
+    """Whether a request whose connection failed may have been worked on: not where none was ever made."""
+    return "free" if type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout") else "unsure"
+
+
+def _tokens(answer: Any) -> tuple[int, int] | None:
+    """Tokens of prompt and completion, as far as the endpoint counts them."""
+    usage = getattr(answer, "usage", None)
+    found = (getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None))
+    return found if all(isinstance(count, int) and count >= 0 for count in found) else None  # type: ignore[return-value]
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds that `Retry-After` asks to wait, written as a number or as a date; None where it says neither."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(timezone.utc)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _body(model: str, request: Request, sampling: Sampling, index: int) -> dict[str, Any]:

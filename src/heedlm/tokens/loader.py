@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from heedlm.messages import Batch, Encoded
@@ -72,17 +72,9 @@ class Loader:
 
     def _units(self) -> list[list[int]]:
         """Sequence indices that stay together: those of one row."""
-        rows_of = getattr(self.sequences, "rows", None)
-        if rows_of is None:
-            return [[index] for index in range(len(self.sequences))]
-        units: list[list[int]] = []
-        before = -1
-        for index, row in enumerate(rows_of()):
-            if row < 0 or row != before:
-                units.append([])
-            units[-1].append(index)
-            before = row
-        return units
+        stored = getattr(self.sequences, "units", None)
+        names = stored() if stored is not None else range(len(self.sequences))
+        return [list(indices) for _, indices in groupby(range(len(self.sequences)), key=names.__getitem__)]
 
     def steps_in_epoch(self, epoch: int) -> int:
         return len(self.epoch_plan(epoch))

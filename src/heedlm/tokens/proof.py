@@ -6,8 +6,8 @@ stands around an answer off a rendering of known words, and prompts are made by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from heedlm.errors import HeedError, Problem
@@ -54,6 +54,14 @@ class Proof:
     def stop_share(self) -> float:
         """Share of rows, 0..1, of which every answer ends in a stop id; 1.0 where there are no rows."""
         return self.stopped / self.rows if self.rows else 1.0
+
+
+def joined(proofs: Iterable[Proof]) -> Proof:
+    """One proof of rows that were proved in parts."""
+    found = list(proofs)
+    counts = [field.name for field in fields(Proof) if field.name != "failures"]
+    failures = tuple(failure for one in found for failure in one.failures)
+    return Proof(**{name: sum(getattr(one, name) for one in found) for name in counts}, failures=failures)
 
 
 class Run(NamedTuple):

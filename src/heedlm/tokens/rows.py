@@ -48,6 +48,32 @@ def make_rows(
     learn_reasoning: bool = True,
 ) -> Rows:
     """Encode, fit and prove a split. Raises HeedError when a row cannot be proved, or does not fit and may not be cut."""
+    rows = fit_rows(
+        template, tokenizer, examples, max_tokens=max_tokens, overflow=overflow, learn_reasoning=learn_reasoning
+    )
+    require_rows(rows.dropped, rows.proof, overflow)
+    return rows
+
+
+def require_rows(too_long: Sequence[Problem], proof: Proof, overflow: Overflow) -> None:
+    """Raise HeedError for rows that may not be too long, or cannot be proved."""
+    if too_long and overflow == "refuse":
+        rest = len(too_long) - SHOWN
+        more = [Problem(f"... and {rest:,} more rows that are too long.")] if rest > 0 else []
+        raise HeedError.of([*too_long[:SHOWN], *more])
+    require(proof)
+
+
+def fit_rows(
+    template: ChatTemplate,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    *,
+    max_tokens: int,
+    overflow: Overflow,
+    learn_reasoning: bool = True,
+) -> Rows:
+    """Encode, fit and check; what is wrong stands in `dropped` and in the proof (see `require_rows`)."""
     kept: list[Example] = []
     encoded: list[list[Encoded]] = []
     too_long: list[Problem] = []
@@ -70,12 +96,7 @@ def make_rows(
             kept.append(example)
             numbers.append(number)
             encoded.append(sequences)
-    if too_long and overflow == "refuse":
-        rest = len(too_long) - SHOWN
-        more = [Problem(f"... and {rest:,} more rows that are too long.")] if rest > 0 else []
-        raise HeedError.of([*too_long[:SHOWN], *more])
     proof = prove(template, tokenizer, kept, encoded, learn_reasoning=learn_reasoning)
-    require(proof)
     flat = [(number, one) for number, group in zip(numbers, encoded, strict=True) for one in group]
     return Rows(
         tuple(kept),

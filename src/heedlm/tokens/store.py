@@ -1,22 +1,22 @@
 """Encoded splits on disk: memory-mapped arrays and an index that says what they were made from.
 
 Layout of a folder: `index.json` (version, key, facts) and per split `NAME.ids.npy` int32 [tokens],
-`NAME.weights.npy` float32 [tokens], `NAME.starts.npy` int64 [sequences + 1], `NAME.rows.npy` int32 [sequences].
-The folder appears whole or not at all; training only opens it.
+`NAME.weights.npy` float32 [tokens], `NAME.starts.npy` int64 [stored + 1], `NAME.rows.npy` int32 [stored]; where a stored
+sequence comes more than once in an epoch, `NAME.order.npy` int32 [sequences] says which comes where (all of them once, in
+order, before any comes again).
+The folder appears whole or not at all (tokens.write); training only opens it.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from heedlm.errors import HeedError
 from heedlm.messages import Encoded
-from heedlm.runs import disk_errors, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,10 +45,7 @@ class _Sequences(Sequence[Encoded]):
 
 
 class TokenFile(_Sequences):
-    """The sequences of one split, read from memory-mapped arrays as they are asked for.
-
-    row_of(i): the row of the split's file that sequence i came from, counted from 0.
-    """
+    """The sequences of one epoch of a split, read from memory-mapped arrays as they are asked for."""
 
     def __init__(self, folder: Path, name: str) -> None:
         import numpy as np
@@ -59,24 +56,38 @@ class TokenFile(_Sequences):
 
         self._ids, self._weights = array("ids"), array("weights")
         self._starts, self._rows = array("starts"), array("rows")
+        repeated = (folder / f"{name}.order.npy").is_file()
+        self._order = array("order") if repeated else np.arange(len(self._rows), dtype=np.int32)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._order)
 
     def _at(self, index: int) -> Encoded:
-        part = slice(int(self._starts[index]), int(self._starts[index + 1]))
+        at = self.stored(index)
+        part = slice(int(self._starts[at]), int(self._starts[at + 1]))
         return Encoded(tuple(self._ids[part].tolist()), tuple(self._weights[part].tolist()))
 
-    def row_of(self, index: int) -> int:
-        return int(self._rows[index])
+    def stored(self, index: int) -> int:
+        """The stored sequence that comes at `index`: the same for every time that it comes."""
+        return int(self._order[index])
 
-    def rows(self) -> list[int]:
-        """The row of each sequence; -1 where it came from no row (documents to replay)."""
-        return [int(row) for row in self._rows]
+    def row_of(self, index: int) -> int:
+        """The row of the split's file that a sequence came from, from 0; -1 for documents to replay."""
+        return int(self._rows[self._order[index]])
+
+    def units(self) -> list[int]:
+        """Equal for neighbours that came from one row, once: a conversation that had to be split."""
+        import numpy as np
+
+        rows = self._rows[self._order]
+        same = (rows[1:] == rows[:-1]) & (rows[1:] >= 0) & (self._order[1:] == self._order[:-1] + 1)
+        units: list[int] = np.concatenate([np.zeros(min(1, len(rows)), int), np.cumsum(~same)]).tolist()
+        return units
 
     def lengths(self) -> list[int]:
         """Tokens per sequence."""
-        return [int(n) for n in self._starts[1:] - self._starts[:-1]]
+        found: list[int] = (self._starts[1:] - self._starts[:-1])[self._order].tolist()
+        return found
 
 
 class Joined(_Sequences):
@@ -95,51 +106,17 @@ class Joined(_Sequences):
             index -= len(part)
         raise IndexError(index)
 
-    def rows(self) -> list[int]:
-        """The row of each sequence, counted on from part to part; -1 where it came from no row."""
-        rows: list[int] = []
+    def units(self) -> list[int]:
+        """As of one split, counted on from part to part."""
+        units: list[int] = []
         for part in self._parts:
-            first = max(rows, default=-1) + 1
-            rows.extend(row + first if row >= 0 else -1 for row in part.rows())
-        return rows
+            first = units[-1] + 1 if units else 0
+            units.extend(unit + first for unit in part.units())
+        return units
 
     def lengths(self) -> list[int]:
         """Tokens per sequence."""
         return [length for part in self._parts for length in part.lengths()]
-
-
-def write_store(
-    folder: Path, key: str, facts: Mapping[str, Any], splits: Mapping[str, tuple[Sequence[Encoded], Sequence[int]]]
-) -> None:
-    """Write all splits (sequences, and the row each came from) and the index; the old folder stays until the new one stands.
-
-    key: of everything the tokens depend on (see `read_index`).
-    """
-    temporary = folder.with_name(f".{folder.name}.writing")
-    with disk_errors(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            temporary.mkdir(parents=True)
-            for name, (sequences, rows) in splits.items():
-                _write_split(temporary, name, sequences, rows)
-            write_json(temporary / "index.json", {"version": VERSION, "key": key, "splits": sorted(splits), **facts})
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_split(folder: Path, name: str, sequences: Sequence[Encoded], rows: Sequence[int]) -> None:
-    import numpy as np
-
-    assert len(sequences) == len(rows), "every sequence comes from a row"
-    lengths = np.array([len(one.ids) for one in sequences], dtype=np.int64)
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    ids = np.fromiter((i for one in sequences for i in one.ids), dtype=np.int32, count=int(starts[-1]))
-    weights = np.fromiter((w for one in sequences for w in one.weights), dtype=np.float32, count=int(starts[-1]))
-    parts = {"ids": ids, "weights": weights, "starts": starts, "rows": np.array(rows, dtype=np.int32)}
-    for part, values in parts.items():
-        np.save(folder / f"{name}.{part}.npy", values, allow_pickle=False)
 
 
 def read_index(folder: Path) -> dict[str, Any]:

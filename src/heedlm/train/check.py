@@ -15,6 +15,7 @@ from heedlm.config import Recipe
 from heedlm.errors import HeedError
 from heedlm.memory_left import available_memory_bytes, device_memory_bytes, total_memory_bytes
 from heedlm.model.adapters import tied_matrix
+from heedlm.model.lean import make_lean
 from heedlm.model.load import context_length, pick_device, resolve
 from heedlm.model.method import load_base, make_trainable
 from heedlm.model.untrained import spare_ids, untrained_rows
@@ -24,6 +25,7 @@ from heedlm.templates.probe import USER, stop_texts, two_turns
 from heedlm.templates.render import render, template_controls
 from heedlm.templates.system import default_system
 from heedlm.tokens.loader import Loader
+from heedlm.tokens.mixture import told
 from heedlm.tokens.store import open_split, read_index
 from heedlm.train.findings import Finding, about_data, about_model, about_plan
 from heedlm.train.forward import choose_packing
@@ -31,7 +33,7 @@ from heedlm.train.pace import measure_pace
 from heedlm.train.plan import FILL, Fitting, proposals, refuse_too_large, settle
 from heedlm.train.ranks import ALONE
 from heedlm.train.sft import Trainee, make_plan, open_splits
-from heedlm.train.stage import Observer
+from heedlm.train.stage import Observer, pick_precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,7 +79,8 @@ class Model(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Counts of the training rows as they will be learned. lengths: shortest, median and longest sequence, in tokens."""
+    """Counts of the training rows as they will be learned. lengths: shortest, median and longest sequence, in tokens.
+    mixture: what one epoch holds of each source, in lines; nothing where that is all of one."""
 
     splits: dict[str, int]
     dropped: int
@@ -86,6 +89,7 @@ class Data(NamedTuple):
     learned_tokens: int
     lengths: tuple[int, int, int]
     replayed_tokens: int
+    mixture: tuple[str, ...] = ()
 
 
 class Proposal(NamedTuple):
@@ -193,6 +197,7 @@ def _model(recipe: Recipe, wire: Wire, device: torch.device, said: list[str]) ->
     base = load_base(recipe.model, wire.tokenizer, device, said.append)
     model = base.model
     packing = choose_packing(model)
+    make_lean(model, pick_precision(recipe.train.precision, device)[0])  # as training does, or the plan is another one
     if recipe.model.method != "full" and recipe.model.lora.dropout:
         packing = packing._replace(shares=False)
     tokenizer, template = wire.tokenizer, wire.template
@@ -262,6 +267,7 @@ def _data(run: Run) -> Data:
         learned_tokens=counts["train"]["learned_tokens"],
         lengths=(lengths[0], int(statistics.median(lengths)), lengths[-1]),
         replayed_tokens=counts.get("replay", {}).get("tokens", 0),
+        mixture=tuple(line.strip() for line in told(index.get("sources", {}))),
     )
 
 

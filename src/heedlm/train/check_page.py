@@ -142,6 +142,7 @@ def _data(data: Data) -> list[tuple[str, str]]:
         ),
         ("learned", f"{data.learned_tokens:,} tokens, {share:.0%}"),
     ]
+    lines += [("" if number else "sources", line) for number, line in enumerate(data.mixture)]
     if data.replayed_tokens:
         lines.append(("replayed", f"{data.replayed_tokens:,} tokens of plain documents"))
     return lines

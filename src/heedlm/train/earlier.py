@@ -59,6 +59,9 @@ def how_anew(run: Run) -> str:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
+    """Keys with their values. What is null or empty says nothing: a recipe of before a key was there lacks it."""
+    if isinstance(value, dict):
         return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
-    return {prefix.rstrip("."): value}
+    if isinstance(value, list):
+        value = [_flat(one) if isinstance(one, dict) else one for one in value]
+    return {} if value is None else {prefix.rstrip("."): value}

@@ -10,7 +10,7 @@ from heedlm.data.store import read_split
 from heedlm.errors import HeedError
 from heedlm.messages import Example
 from heedlm.runs import Run
-from heedlm.tokens.store import open_split
+from heedlm.tokens.store import TokenFile, open_split
 
 
 class RowHistory(NamedTuple):
@@ -59,12 +59,11 @@ def worst_rows(run: Run, count: int) -> RowsReport:
             "This run has no log of its rows.", str(run.rows), "heed train writes one; pretraining has none"
         )
     sums: dict[int, _Sum] = {}
-    for sequence, (first, last, times, tokens) in _sights(run).items():
-        if sequence < len(train):  # what follows are replayed documents
-            row = train.row_of(sequence)
-            one = sums.get(row, _Sum())
-            times = max(one.times, times)
-            sums[row] = _Sum(one.first + first * tokens, one.last + last * tokens, times, one.tokens + tokens)
+    for sequence, (first, last, times, tokens) in _sights(run, train).items():
+        row = train.row_of(sequence)
+        one = sums.get(row, _Sum())
+        times = max(one.times, times)
+        sums[row] = _Sum(one.first + first * tokens, one.last + last * tokens, times, one.tokens + tokens)
     lasts = {row: one.last / one.tokens for row, one in sums.items()}
     chosen = sorted(lasts, key=lambda row: (-lasts[row], row))[:count]
     total, found = 0, {}
@@ -82,13 +81,18 @@ def _history(row: int, example: Example, one: _Sum) -> RowHistory:
     return RowHistory(row + 1, example.id, example.source, asked[0], answer, first, last, one.times, one.tokens)
 
 
-def _sights(run: Run) -> dict[int, tuple[float, float, int, int]]:
-    """By sequence: loss at the first and at the last sight, number of sights, learned tokens."""
+def _sights(run: Run, train: TokenFile) -> dict[int, tuple[float, float, int, int]]:
+    """By sequence: loss at the first and at the last sight, number of sights, learned tokens.
+
+    Where a sequence comes several times in an epoch, all of them are sights of its first place.
+    """
     found: dict[int, tuple[float, float, int, int]] = {}
-    for rows, losses, tokens in _lines(run):
-        for row, loss, count in zip(rows, losses, tokens, strict=True):
-            first, _, times, _ = found.get(row, (loss, loss, 0, count))
-            found[row] = (first, loss, times + 1, count)
+    for sequences, losses, tokens in _lines(run):
+        for sequence, loss, count in zip(sequences, losses, tokens, strict=True):
+            if sequence < len(train):  # what follows are replayed documents
+                place = train.stored(sequence)
+                first, _, times, _ = found.get(place, (loss, loss, 0, count))
+                found[place] = (first, loss, times + 1, count)
     return found
 
 

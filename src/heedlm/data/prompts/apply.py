@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from heedlm.data.card import LICENCES
 from heedlm.data.fields import RefusedError, check_json, show
 from heedlm.data.prompts.blocks import Notation, drawn, written
 from heedlm.data.prompts.choices import Listed, listed
@@ -25,7 +26,6 @@ from heedlm.templates.sandbox import DRAWS, FillError, fill, names_in, names_of,
 _PIPES, _HELD = "|||", "\ue000\ue001\ue000"  # a value's own pipes are held back while a text is parted at others
 NOT_MEANT = "template does not apply"  # what a row that a template leaves out is counted under; it is not broken
 _ABSENT = object()
-_LICENCES = ("licence", "license")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def prompted(row: Row, name: str, template: Template, wording: Wording, how: Pro
     meta: dict[str, Any] = {"task": task, "kind": template.family, "prompt": about}
     check = _check(template, wording, turns[-1]["content"])
     meta |= {"checks": [check]} if check else {}
-    meta |= {key: row.value[key] for key in _LICENCES if isinstance(row.value.get(key), str)}
+    meta |= {key: row.value[key] for key in LICENCES if isinstance(row.value.get(key), str)}
     value = {
         "id": f"{name}-{task}" if number == 0 else f"{name}-{task}-{wording.name.split()[-1]}",
         "group": _group(row.value, values, how),

@@ -1,0 +1,37 @@
+"""How an item of a suite changes what an arm asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from heedlm.eval.asking import Ask
+from heedlm.eval.scorers.choices import choices_of
+from heedlm.eval.scorers.scorer import Scorer
+from heedlm.eval.suites.items import ASKING
+from heedlm.messages import Example, Request, Task
+
+
+def wanted_tokens(task: Task) -> int | None:
+    """The longest reply that the suite of a task asks for; None where it leaves that to the evaluation."""
+    told: list[Any] = [(example.meta.get(ASKING) or {}).get("max_tokens") for example in task.examples]
+    return max(told) if told and all(told) else None
+
+
+def as_wanted(task: Task, example: Example, ask: Ask, limit: int | None) -> Ask:
+    """The ask of an arm as the item wants it: as plain text, drawn, stopped, or compared by likelihood.
+
+    limit: new tokens at most. An item that is asked as plain text is asked alike in every arm: its last turn, and the
+    texts that would end an answer in the frame of an arm do not hold for it.
+    """
+    how: Any = example.meta.get(ASKING) or {}
+    ask = replace(ask, max_tokens=how.get("max_tokens", limit))
+    if how.get("plain"):
+        ask = replace(ask, request=Request(text=example.messages[-2].content), stop=())
+    if how.get("stop"):
+        ask = replace(ask, stop=(*ask.stop, *how["stop"]))
+    if how.get("temperature"):
+        ask = replace(ask, temperature=float(how["temperature"]), seed=int(how.get("seed", 0)))
+    if isinstance(task.scorer, Scorer) and task.scorer.kind.name == "likelihood":
+        ask = replace(ask, choices=choices_of(example), per=task.scorer.options["per"])
+    return ask

@@ -1,0 +1,244 @@
+"""The stage that compares models which need no common run: checkpoints, runs and endpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from heedlm.config import EvalConfig
+from heedlm.data.schema import to_examples
+from heedlm.data.sources import read_rows
+from heedlm.data.store import read_split
+from heedlm.errors import HeedError, Problem
+from heedlm.eval import arms
+from heedlm.eval.evaluate import Arm, run_arm
+from heedlm.eval.grid import WITH, grid_of, with_system
+from heedlm.eval.log import Item
+from heedlm.eval.pairs import Contender, PairsReport, against_first, ask_all, scores_of
+from heedlm.eval.pairs_report import write_pairs
+from heedlm.eval.rescore import rescored
+from heedlm.eval.stage import LOG, Wanted, answer_limit, identity, leaked, noise_between, other_batch, other_template
+from heedlm.eval.suites.asked import wanted_tokens
+from heedlm.eval.suites.measure import measure
+from heedlm.eval.suites.shipped import suite_tasks
+from heedlm.eval.suites.suite import SuiteTask, first_items
+from heedlm.eval.verdict import decide
+from heedlm.generate.chat import LocalChat, load_chat
+from heedlm.generate.remote import RemoteChat
+from heedlm.messages import Example, Sampling, Task
+from heedlm.model.load import resolve
+from heedlm.model.save import read_card
+from heedlm.runs import disk_errors, environment
+from heedlm.tokens.tokenizer import load_tokenizer
+
+RETRIES = 4  # of a request to an endpoint, with growing pauses
+_CHARACTERS = 2  # to a token, at least, where an endpoint's tokenizer is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The report and where it was written."""
+
+    report: PairsReport
+    files: tuple[Path, Path]
+
+
+class Items(NamedTuple):
+    """What is asked: suites' tasks, and where their rows come from."""
+
+    suites: list[SuiteTask]
+    source: str
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [one.task for one in self.suites]
+
+
+def is_endpoint(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
+
+
+def items_of(names: Sequence[str], data: Sequence[str | Path], config: EvalConfig) -> Items:
+    """The rows of `data`, or the test rows of the first run among `names`. Raises HeedError where there are none."""
+    if data:
+        found = [one for path in data for row in read_rows(Path(path)) for one in _examples(row)]
+        problems = [one for one in found if isinstance(one, Problem)]
+        if problems:
+            raise HeedError.of(problems[:20])
+        rows = [one for one in found if isinstance(one, Example)]
+        source = ", ".join(map(str, data))
+    else:
+        runs = (Path(name) / "data" / "test.jsonl" for name in names if not is_endpoint(name))
+        path = next((path for path in runs if path.is_file()), None)
+        rows = [] if path is None else list(read_split(path))
+        source = str(path)
+    if not rows and "held_out" in config.suites:
+        mend = "--data FILE, rows with a question and its answer; or name a run that was prepared with data.test"
+        raise HeedError("There are no items to ask.", source if data else ", ".join(names), mend)
+    suites = [replace(one, task=first_items(one.task, config.items)) for one in suite_tasks(config.suites, rows)]
+    return Items(suites, ", ".join(source if suite == "held_out" else f"suite {suite}" for suite in config.suites))
+
+
+def _examples(row: object) -> list[Example | Problem]:
+    return [row] if isinstance(row, Problem) else to_examples(row)  # type: ignore[arg-type]
+
+
+def contenders_of(names: Sequence[str]) -> list[Contender]:
+    """The models behind the names, none of them loaded yet. Raises HeedError for a name twice, or one without a model."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        mend = "to ask one model twice: --noise-floor"
+        raise HeedError(f"{twice} is named twice, and would be compared with itself.", twice, mend)
+    return [_endpoint(name) if is_endpoint(name) else _local(name) for name in names]
+
+
+def _endpoint(name: str) -> Contender:
+    url, _, model = name.partition("#")
+
+    def opened() -> Arm:
+        chat = RemoteChat(url, model or "default", os.environ.get("OPENAI_API_KEY"), max_retries=RETRIES)
+        return Arm(name, chat, arms.instruct, url)
+
+    return Contender(name, opened, "messages")
+
+
+def _local(name: str) -> Contender:
+    folder = resolve(name)
+    # A model without a template was taught none: in whatever format it were asked, it would be a foreign one.
+    plain = read_card(folder).get("kind") == "base" or not load_tokenizer(folder).chat_template
+
+    def opened() -> Arm:
+        chat = load_chat(folder, name=name)
+        return Arm(name, chat, arms.bare if plain else arms.instruct, identity(chat))
+
+    return Contender(name, opened, "plain text, as a base model" if plain else "messages, in its own chat template")
+
+
+def compare_models(
+    names: Sequence[str],
+    out: Path,
+    config: EvalConfig,
+    *,
+    data: Sequence[str | Path] = (),
+    wanted: Wanted | None = None,
+    same_recipe: bool = False,
+    again: bool = False,
+    system: str | None = None,
+    seed: int = 0,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Compared:
+    """Every model on the same items, each against the first; items, report.json and report.md under `out`.
+
+    same_recipe: all but the first are one recipe under several seeds.   again: score the log again, ask nothing.
+    system: ask both of two models with this text as well, for a grid.
+    """
+    wanted = wanted or Wanted()
+    contenders = contenders_of(names)
+    if system is not None:
+        contenders = [one for plain in contenders for one in (plain, _prompted(plain, system))]
+    cells = [contender.name for contender in contenders]
+    asked = items_of(names, data, config)
+    tasks = asked.tasks
+    every = [example for task in tasks for example in task.examples]
+    caveats = leaked(every, _trained_on(names), allow=wanted.allow_leak, edited=bool(data))
+    log = out / LOG
+    sampling = Sampling(max_tokens=config.max_tokens)
+    twice = cells[-1] + " again"
+    if again:
+        caveats += [line for line in _caveats_of(out) if line not in caveats and not line.startswith("LEAK")]
+        tasks, items = rescored(tasks, log, "the same command without --rescore", cells)
+        noisy = [item for item in items if item.arm == twice]
+        items = [item for item in items if item.arm in cells]
+    else:
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+
+        def check(arm: Arm) -> None:
+            if isinstance(arm.chat, LocalChat) and not arm.name.endswith(WITH):
+                found = other_template(arm.chat, Path(resolve(arm.name)), force=wanted.force_template)
+                caveats.extend(f"{arm.name}: {line}" for line in found)
+
+        def limits(arm: Arm) -> Mapping[str, int]:
+            return {task.name: _limit(task, arm, config) for task in tasks}
+
+        how = {"log": log, "on_progress": on_progress}
+        items = ask_all(
+            tasks, contenders, sampling, limits, batch=config.batch_size, check=check, log=log, on_progress=on_progress
+        )
+        noisy = []
+        if wanted.noise_floor or (wanted.gate is not None and wanted.gate.noise_floor):
+            arm = replace(contenders[-1].open(), name=twice)
+            noisy = run_arm(tasks, arm, sampling, limits=limits(arm), batch=other_batch(config.batch_size), **how)  # type: ignore[arg-type]
+    report = _report(tasks, (items, noisy), contenders, wanted, asked.source, same_recipe, seed)
+    if system is not None:
+        scores, groups = scores_of(tasks, items)
+        report = replace(report, grid=grid_of(names[0], names[1], scores, groups, seed=seed))
+    report = replace(report, caveats=tuple(caveats), suites=tuple(measure(asked.suites, items)))
+    return Compared(report, write_pairs(report, out))
+
+
+def _caveats_of(out: Path) -> list[str]:
+    """What the report that is made again had to say first."""
+    path = out / "report.json"
+    return list(json.loads(path.read_text("utf8")).get("caveats", ())) if path.is_file() else []
+
+
+def _prompted(plain: Contender, text: str) -> Contender:
+    """The same model behind a system text."""
+
+    def opened() -> Arm:
+        arm = plain.open()
+        return replace(arm, name=arm.name + WITH, build=with_system(arm.build, text))
+
+    return Contender(plain.name + WITH, opened, f"{plain.asked}, behind the system text")
+
+
+def _report(
+    tasks: Sequence[Task],
+    items: tuple[Sequence[Item], Sequence[Item]],
+    contenders: Sequence[Contender],
+    wanted: Wanted,
+    source: str,
+    same_recipe: bool,
+    seed: int,
+) -> PairsReport:
+    names = [contender.name for contender in contenders]
+    asked, noisy = items
+    pairs, seeds = against_first(tasks, asked, names, seed=seed, same_recipe=same_recipe)
+    noise = noise_between(pairs[-1].report, noisy, seed) if noisy else None
+    facts = environment()
+    return PairsReport(
+        models=tuple(names),
+        asked={contender.name: contender.asked for contender in contenders},
+        pairs=pairs,
+        seeds=seeds,
+        noise=noise,
+        decision=None if wanted.gate is None else decide(replace(pairs[-1].report, noise=noise), wanted.gate),
+        about={
+            "items": source,
+            "command": str(facts["command"]),
+            "versions": ", ".join(f"{name} {version}" for name, version in facts["packages"].items()),
+            "machine": str(facts["machine"]),
+            "date": str(facts["started"]),
+        },
+    )
+
+
+def _trained_on(names: Sequence[str]) -> list[Example]:
+    """The training rows of every run among the names; of a model without its run they are not known."""
+    paths = [Path(name) / "data" / "train.jsonl" for name in names if not is_endpoint(name)]
+    return [row for path in paths if path.is_file() for row in read_split(path)]
+
+
+def _limit(task: Task, arm: Arm, config: EvalConfig) -> int:
+    if isinstance(arm.chat, LocalChat):
+        return answer_limit(task, arm.chat, config)
+    told = wanted_tokens(task)
+    if told is not None or not all(example.messages[-1].content.strip() for example in task.examples):
+        return told or config.max_tokens
+    longest = max(len(example.messages[-1].content.encode()) for example in task.examples)
+    return min(config.max_tokens, longest // _CHARACTERS + 16)

@@ -1,0 +1,279 @@
+"""`heed eval` as it is typed: a run with a gate, several models, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from heedlm import cli
+from tests.eval.served import served
+from tests.families import checkpoint
+
+Heed = Callable[..., tuple[int, str, str]]
+ROWS = [
+    {
+        "prompt": f"Say the word number {n}.",
+        "completion": f"Word {n}.",
+        "meta": {"task": "words", "kind": "format", "checks": [{"type": "icontains", "value": "o"}]},
+    }
+    for n in range(40)
+]
+FEW = ("--set", "eval.items=4", "--set", "eval.max_tokens=4")
+
+
+@pytest.fixture
+def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        return int(left.value.code or 0), told.out, told.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base, a run `one` trained on it, evaluated on four items, and a gate that any model passes."""
+    folder = tmp_path_factory.mktemp("made")
+    model = checkpoint(folder / "base", max_position_embeddings=512)
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    common = ["--model", str(model), "--data", str(data), "--set", "data.test=0.3", "--set", "train.max_steps=1"]
+    with pytest.raises(SystemExit):
+        cli.main(["train", *common, "--run", str(folder / "one"), "--set", "train.panel=0", "--quiet"])
+    with pytest.raises(SystemExit):
+        cli.main(["eval", str(folder / "one"), *FEW, "--quiet"])
+    (folder / "easy.yaml").write_text("errors: 0.5\n")
+    return folder
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """A run of one's own, to be broken."""
+    return Path(shutil.copytree(made / "one", tmp_path / "one"))
+
+
+def test_a_gate_answers_with_its_exit_code_and_evidence(heed: Heed, made: Path, run: Path) -> None:
+    gate = run.parent / "gate.yaml"
+    texts = {"errors: 0.5": 0, "tasks: {words: {gain: -1}}\nerrors: 0": 0, "stop_rate: 0.999": None}
+    for text, wanted in texts.items():
+        gate.write_text(text)
+        code, out, _ = heed("eval", run, "--rescore", "--gate", gate, "--json", "--set", "eval.items=4")
+        found = json.loads(out)["decision"]
+        assert code == {"ship": 0, "do not ship": 1, "cannot tell": 3}[found["call"]]
+        assert wanted in (None, code)
+    gate.write_text("tasks: {'*': {score: 0.9, items: 1000}}")
+    assert heed("eval", run, "--rescore", "--gate", gate, "--set", "eval.items=4")[0] in (1, 3)
+    assert json.loads((run / "evidence.json").read_text())["verdict"] != "ship"
+
+
+def test_evidence_is_verified_without_a_model(heed: Heed, made: Path, run: Path) -> None:
+    assert heed("eval", run, "--verify")[0] == 2
+    common = ("--gate", made / "easy.yaml", "--set", "eval.items=4")
+    assert heed("eval", run, "--rescore", *common)[0] == 0
+    code, out, _ = heed("eval", run, "--verify", "--json")
+    assert (code, json.loads(out)) == (0, {"verdict": "ship", "changed": []})
+    with (run / "model" / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    code, out, _ = heed("eval", run, "--verify")
+    assert code == 1
+    assert "instruct: model.safetensors has changed" in out
+
+
+def test_a_gate_is_refused_before_a_model_is_loaded(heed: Heed, run: Path) -> None:
+    shutil.rmtree(run / "model")
+    (run / "model").mkdir()
+    (run / "model" / "config.json").write_text("{}")
+    gate = run.parent / "gate.yaml"
+    gate.write_text("tasks: {wrods: {gain: 0.1}}")
+    code, _, err = heed("eval", run, "--gate", gate)
+    assert code == 2
+    assert "did you mean 'words'" in err
+    assert heed("eval", run, "--gate", run / "none.yaml")[0] == 2
+
+
+def test_the_noise_floor_is_measured_and_kept(heed: Heed, run: Path) -> None:
+    code, out, _ = heed("eval", run, "--noise-floor", "--json", *FEW)
+    assert code == 0
+    report = json.loads(out)
+    assert (report["noise"]["n"], report["noise"]["changed"]) == (4, 0)
+    assert "instruct_again" not in report["tasks"][0]
+    again = json.loads(heed("eval", run, "--rescore", "--json", *FEW)[1])
+    assert again == report
+
+
+def test_a_report_made_again_is_the_same_and_new_checks_count(heed: Heed, run: Path) -> None:
+    before = json.loads((run / "report.json").read_text())
+    log = (run / "eval" / "items.jsonl").read_bytes()
+    assert json.loads(heed("eval", run, "--rescore", "--json", *FEW)[1]) == before
+    assert (run / "eval" / "items.jsonl").read_bytes() == log
+    test = run / "data" / "test.jsonl"
+    test.write_text(test.read_text().replace('"type": "icontains"', '"type": "not-icontains"'))
+    after = json.loads(heed("eval", run, "--rescore", "--json", *FEW)[1])
+    for arm in ("base", "instruct"):
+        assert after["tasks"][0][arm] == pytest.approx(1 - before["tasks"][0][arm])
+
+
+def test_items_that_were_trained_on_are_refused_with_their_rows(heed: Heed, run: Path) -> None:
+    train, test = run / "data" / "train.jsonl", run / "data" / "test.jsonl"
+    line = json.loads(train.read_text().splitlines()[0])
+    with test.open("a") as file:
+        file.write(json.dumps({**line, "id": "leak", "source": "smuggled.jsonl:3"}) + "\n")
+    many = ("--set", "eval.max_tokens=4")
+    code, out, err = heed("eval", run, *many)
+    assert (code, out) == (2, "")
+    assert "smuggled.jsonl:3" in err
+    assert line["source"] in err
+    code, out, _ = heed("eval", run, "--allow-leak", "--json", *many)
+    assert code == 0
+    assert json.loads(out)["headline"].startswith("LEAK: 1 of ")
+    assert "LEAK: 1 of" in (run / "report.html").read_text()
+
+
+def test_another_template_than_was_taught_is_refused(heed: Heed, run: Path) -> None:
+    template = run / "model" / "chat_template.jinja"
+    template.write_text(template.read_text() + "{# another #}")
+    code, _, err = heed("eval", run, *FEW)
+    assert code == 2
+    assert "not the one it was taught" in err
+    code, out, _ = heed("eval", run, "--force-template", "--json", *FEW)
+    assert code == 0
+    assert json.loads(out)["headline"].startswith("WRONG TEMPLATE")
+    assert heed("eval", run.parent / "one", run, *FEW)[0] == 2
+
+
+def test_any_models_on_the_same_items(heed: Heed, made: Path, tmp_path: Path) -> None:
+    items = tmp_path / "items.jsonl"
+    items.write_text("".join(json.dumps({"prompt": f"Name {n}?", "completion": f"{n}"}) + "\n" for n in range(5)))
+    out_folder = tmp_path / "out"
+    names = (made / "one", made / "base")
+    code, out, err = heed("eval", *names, "--data", items, "--out", out_folder, "--json", "--set", "eval.max_tokens=4")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report == json.loads((out_folder / "report.json").read_text())
+    assert [model["name"] for model in report["models"]] == [str(name) for name in names]
+    assert [model["asked"].split()[0] for model in report["models"]] == ["messages,", "plain"]
+    assert report["pairs"][0]["all"]["n"] == 5
+    log = (out_folder / "items.jsonl").read_bytes()
+    again = heed(
+        "eval", *names, "--data", items, "--out", out_folder, "--json", "--rescore", "--set", "eval.max_tokens=4"
+    )
+    assert json.loads(again[1])["pairs"] == report["pairs"]
+    assert (out_folder / "items.jsonl").read_bytes() == log
+
+
+def test_a_run_on_other_rows_is_compared_with_its_own_base(heed: Heed, made: Path, tmp_path: Path) -> None:
+    items = tmp_path / "items.jsonl"
+    items.write_text(json.dumps({"prompt": "Name?", "completion": "Ann"}) + "\n")
+    code, out, _ = heed("eval", made / "one", "--data", items, "--out", tmp_path / "out", "--json", *FEW)
+    assert code == 0
+    (pair,) = json.loads(out)["pairs"]
+    assert (pair["first"], pair["second"], pair["all"]["n"]) == (str(made / "base"), str(made / "one"), 1)
+    assert pair["tasks"][0]["note"].startswith("too small: 1 item")
+    items.write_text(json.dumps({**ROWS[0], "meta": {}}) + "\n" + json.dumps({**ROWS[1], "meta": {}}) + "\n")
+    trained = (made / "one" / "data" / "train.jsonl").read_text()
+    assert ROWS[0]["prompt"] in trained or ROWS[1]["prompt"] in trained
+    code, _, err = heed("eval", made / "one", "--data", items, "--out", tmp_path / "out", *FEW)
+    assert code == 2
+    assert "overlap with the training rows" in err
+
+
+def test_a_tuned_model_to_compare_with_is_asked_in_its_own_format(heed: Heed, made: Path, run: Path) -> None:
+    code, out, _ = heed("eval", made / "one", "--against", run, "--json", "--out", run.parent / "out", *FEW)
+    assert code == 0
+    (pair,) = json.loads(out)["pairs"]
+    assert (pair["first"], pair["second"]) == (str(run), str(made / "one"))
+    assert (pair["all"]["mean"], pair["all"]["p"]) == (0.0, 1.0)
+
+
+def test_prompt_or_tune(heed: Heed, made: Path, tmp_path: Path) -> None:
+    system = tmp_path / "system.txt"
+    system.write_text("Answer in one word.\n")
+    common = ("--grid", system, "--out", tmp_path / "out", "--json", *FEW)
+    code, out, err = heed("eval", made / "one", *common)
+    assert code == 0, err
+    report = json.loads(out)
+    assert len(report["models"]) == 4
+    assert report["headline"] == report["grid"]["advice"]
+    assert len(report["grid"]["effects"]) == 6
+    log = [json.loads(line) for line in (tmp_path / "out" / "items.jsonl").read_text().splitlines()]
+    assert len(log) == 16
+    for item in log:
+        assert ("Answer in one word." in item["prompt"]) == item["arm"].endswith("system text")
+    assert json.loads(heed("eval", made / "one", *common, "--rescore")[1])["grid"] == report["grid"]
+
+
+def test_an_endpoint_is_a_model_like_any_other(heed: Heed, made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    with served(lambda asked: "oh") as server:
+        names = (made / "one", f"{server.url}#mine")
+        code, out, err = heed("eval", *names, "--out", tmp_path / "out", "--json", *FEW)
+        assert code == 0, err
+        assert json.loads(out)["pairs"][0]["tasks"][0]["second"] == 1.0
+        assert len(server.heard) == 4
+
+
+def test_an_endpoint_that_is_down_is_a_stop_to_go_on_from(
+    heed: Heed, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openai")
+    monkeypatch.setattr("heedlm.eval.versus.RETRIES", 0)
+    code, _, err = heed("eval", made / "one", "http://127.0.0.1:9/v1#m", "--out", tmp_path / "out", *FEW)
+    assert code == 130
+    assert "cannot be reached" in err
+    assert "go on with" in err
+    assert len((tmp_path / "out" / "items.jsonl").read_text().splitlines()) == 4  # of the model that did answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("{one}", "{one}"), "named twice"),
+        (("{one}", "./nowhere"), "no model folder"),
+        (("{base}", "{base}/../base"), "no items to ask"),
+        (("{one}", "{base}", "--data", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("{base}", "--data", "{rows}"), "needs two models"),
+        (("http://127.0.0.1:9/v1",), "an endpoint, not a run"),
+        (("{one}", "{base}", "--same-recipe"), "needs two of its trainings"),
+        (("{one}", "{base}", "atlas", "--gate", "{gate}"), "judges one model"),
+        (("{one}", "{base}", "--set", "train.lr=1"), "is for training"),
+        (("{one}", "{base}", "--rescore", "--out", "nothing_here"), "Nothing was asked yet"),
+        (("nowhere", "--verify"), "no folder here"),
+        (("{one}", "--grid", "nowhere.txt"), "no system text"),
+        (("{one}", "{base}", "atlas", "--grid", "{rows}"), "A grid has two models"),
+        (("{one}", "--rescore", "--noise-floor"), "has to be asked"),
+        (("{one}", "{base}", "--out", "{one}"), "no folder for a comparison"),
+        (("{one}", "{base}", "--out", "{rows}"), "no folder for a comparison"),
+        (("{one}", "--verfy"), "did you mean --verify"),
+    ],
+)
+def test_mistakes_are_mended(heed: Heed, made: Path, arguments: tuple[str, ...], said: str) -> None:
+    places = {"one": made / "one", "base": made / "base", "rows": made / "rows.jsonl", "gate": made / "easy.yaml"}
+    code, out, err = heed("eval", *(argument.format(**places) for argument in arguments))
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_rows_that_were_not_learnt_beside_how_their_tasks_did(heed: Heed, made: Path) -> None:
+    code, out, _ = heed("rows", made / "one", "--worst", "3", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert len(found["worst"]) == 3
+    for row in found["worst"]:
+        result = found["evaluation"][row["id"]]
+        assert (result["task"], result["n"], result["own"]) == ("words", 4, None)
+    code, out, _ = heed("rows", made / "one", "--worst", "3")
+    assert "3  words:" in out
+    assert "(n 4)" in out
+
+
+def test_rows_of_a_run_that_was_not_evaluated(heed: Heed, run: Path) -> None:
+    shutil.rmtree(run / "eval")
+    code, out, _ = heed("rows", run, "--json")
+    assert code == 0
+    assert json.loads(out)["evaluation"] == {}
