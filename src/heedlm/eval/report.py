@@ -31,6 +31,7 @@ _REASONS = {
     TOO_HARD_NOTE: "Too hard, no arm gets any of it",
 }
 _WIDE = 80  # columns that the whole table takes on a terminal
+_ROOMY = 100  # columns from which p has a column of its own as well
 
 
 def write_report(report: EvalReport, folder: Path, curves: Sequence[Curve] = ()) -> tuple[Path, Path, Path]:
@@ -202,7 +203,7 @@ def to_terminal(report: EvalReport, width: int = 80) -> Group:
     parts: list[Text | Table] = [Text(words.headline(report), style="bold red" if report.caveats else "bold")]
     if second:
         parts.append(Text(second, style="dim"))
-    parts += [Text(), _table(report, width), _legend(report), Text()]
+    parts += [Text(), _table(report, width), _legend(report, width), Text()]
     parts += [Text(line) for line in _facts(report)]
     if width < _WIDE:
         parts.append(Text(f"Intervals and p-values: in report.md, or here with {_WIDE} columns.", style="dim"))
@@ -231,7 +232,7 @@ def decision_text(decision: Decision | None) -> list[Text]:
     return [Text(), Text(f"Gate: {decision.call} ({reached})", style=call), *rows]
 
 
-def _legend(report: EvalReport) -> Table:
+def _legend(report: EvalReport, width: int) -> Table:
     """What the words of the table mean, under it."""
     from rich.table import Table
 
@@ -239,6 +240,8 @@ def _legend(report: EvalReport) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(style="dim", overflow="fold")
     for name, meaning in words.legend(report):
+        if name == "p" and width < _ROOMY:
+            name, meaning = "better", f"the gain is not luck: p under {words.SURE}, Holm's over all tasks; else unsure"
         grid.add_row(f"* {name}" if name == "not gated" else _short(name), meaning)
     return grid
 
@@ -263,6 +266,7 @@ def _table(report: EvalReport, width: int) -> Table:
     table.add_column("gain", justify="right", no_wrap=True)
     if width >= _WIDE:
         table.add_column("95 %\ninterval", justify="right", no_wrap=True)
+    if width >= _ROOMY:  # before it a task's name is cut in two, and the last word says what p would
         table.add_column("p", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     marked = words.marks_ungated(report)
@@ -270,8 +274,8 @@ def _table(report: EvalReport, width: int) -> Table:
         name = words.task_title(task.name) + (" *" if marked and not task.gated else "")
         scores = [words.percent(task.arms[arm].score) for arm in arms]
         low, high = (words.points(end).lstrip("+") for end in (task.low, task.high))  # every column counts here
-        span = [f"{low} to {high}", words.p_value(task.p).replace("< ", "<")]
-        cells = [words.points(task.difference), *(span if width >= _WIDE else []), _verdict(task)]
+        span = [f"{low} to {high}"] * (width >= _WIDE) + [words.p_value(task.p).replace("< ", "<")] * (width >= _ROOMY)
+        cells = [words.points(task.difference), *span, _verdict(task)]
         table.add_row(name, str(task.n), _could_show(task), *scores, *cells)
     return table
 
