@@ -42,10 +42,10 @@ def test_a_list_written_again_is_the_same_list() -> None:
 
 def test_every_form_can_be_read_back() -> None:
     items = ["moon", "old tree", "salt"]
-    assert forms._FORMS["array"](items) == '["moon", "old tree", "salt"]'
-    assert forms._FORMS["spoken"](items) == "moon, old tree and salt"
-    assert forms._FORMS["numbers"](items).splitlines() == ["1. moon", "2. old tree", "3. salt"]
-    assert set(forms._FORMS) == set(forms._NAMES)
+    assert forms.FORMS["array"](items) == '["moon", "old tree", "salt"]'
+    assert forms.FORMS["spoken"](items) == "moon, old tree and salt"
+    assert forms.FORMS["numbers"](items).splitlines() == ["1. moon", "2. old tree", "3. salt"]
+    assert set(forms.FORMS) == set(forms.FORM_NAMES)
 
 
 def test_words_to_be_placed_stand_where_the_page_says() -> None:

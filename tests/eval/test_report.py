@@ -292,7 +292,7 @@ def _shown(report: EvalReport, width: int) -> list[str]:
 
 
 def test_the_terminal_table_has_p_values_and_a_legend(report: EvalReport) -> None:
-    lines = _shown(report, 80)
+    lines = _shown(report, 100)
     heads = next(line.split() for line in lines if line.split()[:1] == ["task"])
     assert heads == ["task", "n", "show", "bare", "fair", "instruct", "format", "gain", "interval", "p"]
     row = next(line for line in lines if line.strip().startswith("facts"))
@@ -304,12 +304,21 @@ def test_the_terminal_table_has_p_values_and_a_legend(report: EvalReport) -> Non
         assert f"{name.removeprefix('instruct, ')} {meaning}" in text
 
 
+def test_eighty_columns_leave_p_to_the_last_word(report: EvalReport) -> None:
+    lines = _shown(report, 80)
+    heads = next(line.split() for line in lines if line.split()[:1] == ["task"])
+    assert heads[-2:] == ["gain", "interval"]
+    row = next(line for line in lines if line.strip().startswith("facts"))
+    assert row.strip().endswith("+93 89 to 95 better")
+    assert "better the gain is not luck: p under" in " ".join(" ".join(lines).split())
+
+
 def test_a_difference_that_may_be_luck_is_called_unsure(report: EvalReport) -> None:
     maybe = replace(report, tasks=(replace(report.tasks[0], p=0.05, p_holm=0.05),))
     worse = replace(
         report, tasks=(replace(report.tasks[0], difference=-0.5, low=-0.9, high=-0.1, p=0.001, p_holm=0.001),)
     )
-    assert any(line.strip().endswith("0.050 unsure") for line in _shown(maybe, 80))
+    assert any(line.strip().endswith("0.050 unsure") for line in _shown(maybe, 100))
     assert any(line.strip().endswith("worse") for line in _shown(worse, 80))
 
 

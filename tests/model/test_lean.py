@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from heedlm.model.lean import _is_gated, _norms, make_lean
+from heedlm.model.lean import _is_gated, _norms, keep_no_casts, make_lean
 
 from ..families import FAMILIES, build
 
@@ -125,3 +125,31 @@ def test_a_frozen_weight_gets_no_gradient() -> None:
     model.model.norm.weight.requires_grad_(False)
     _gradients(model, torch.float32)
     assert model.model.norm.weight.grad is None
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma2", "mixtral"])
+def test_matrices_that_keep_no_casts_compute_the_same(family: str) -> None:
+    plain = build(family).eval()
+    lean = copy.deepcopy(plain)
+    keep_no_casts([lean], on=True)
+    for dtype in (torch.float32, torch.bfloat16):
+        (loss, grads), (lean_loss, lean_grads) = _gradients(plain, dtype), _gradients(lean, dtype)
+        assert lean_loss == loss
+        assert float((lean_grads - grads).abs().max()) <= 0.02 * float(grads.abs().max())
+    assert _kept(lean) < _kept(plain)
+    keep_no_casts([lean], on=False)
+    assert not any("forward" in vars(module) for module in lean.modules())
+
+
+def test_an_adapter_learns_through_matrices_that_keep_no_casts() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    plain = build("llama").eval()
+    adapted = get_peft_model(copy.deepcopy(plain), LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
+    make_lean(adapted, torch.bfloat16)
+    before = _gradients(adapted, torch.bfloat16)
+    keep_no_casts([adapted], on=True)
+    after = _gradients(adapted, torch.bfloat16)
+    assert after[0] == before[0]
+    assert after[1].numel() == before[1].numel() == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert float((after[1] - before[1]).abs().max()) <= 0.02 * float(before[1].abs().max())

@@ -91,6 +91,52 @@ class _GatedDown(torch.autograd.Function):
         return torch.ops.aten.silu_backward(d_hidden * up, gate), activated.mul_(d_hidden), d_weight
 
 
+class _Linear(torch.autograd.Function):
+    """x @ weight.T + bias in the dtype of x, which makes the weight's cast again instead of keeping it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    def backward(
+        ctx: Any, *grads: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        x, weight = ctx.saved_tensors
+        grad = grads[0]
+        rows = grad.flatten(0, -2)
+        with torch.autocast(x.device.type, enabled=False):
+            d_x = grad @ weight.to(grad.dtype) if ctx.needs_input_grad[0] else None
+            d_weight = (rows.t() @ x.flatten(0, -2)).to(weight.dtype) if ctx.needs_input_grad[1] else None
+            d_bias = rows.sum(0).to(weight.dtype) if ctx.needs_input_grad[2] else None
+        return d_x, d_weight, d_bias
+
+
+def keep_no_casts(layers: Sequence[nn.Module], on: bool) -> None:
+    """Whether the plain matrices of `layers` keep no narrow copy of themselves from forward to backward pass.
+
+    Autocast makes one copy of a weight and keeps it until the backward pass is through: half of the weights' size. Making
+    it again costs some hundredths of a step, so it is done where layers are computed again to save memory.
+    """
+    for layer in layers:
+        for module in layer.modules():
+            if type(module) is not nn.Linear:
+                continue
+            if on and "forward" not in vars(module):
+                module.forward = MethodType(_linear_forward, module)  # type: ignore[method-assign]
+            elif not on and getattr(vars(module).get("forward"), "__func__", None) is _linear_forward:
+                del module.forward
+
+
+def _linear_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    kind = x.device.type
+    if not (torch.is_grad_enabled() and torch.is_autocast_enabled(kind) and x.is_floating_point()):
+        return nn.Linear.forward(self, x)
+    return _Linear.apply(x.to(torch.get_autocast_dtype(kind)), self.weight, self.bias)  # type: ignore[no-untyped-call, no-any-return]
+
+
 def make_lean(model: PreTrainedModel, precision: torch.dtype) -> str:
     """Give the norms and gated products of `model` these forms where they change no logit; what was done, in words.
 
@@ -189,7 +235,11 @@ def _gated_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
     gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
     # An adapter or a hook around the last matrix has to be called; a plain one is part of the function.
     plain = type(down) is nn.Linear and not (down._forward_hooks or down._forward_pre_hooks)
-    if plain and getattr(down, "bias", None) is None and "forward" not in vars(down):
+    if (
+        plain
+        and getattr(down, "bias", None) is None
+        and getattr(vars(down).get("forward"), "__func__", None) in (None, _linear_forward)
+    ):
         return _GatedDown.apply(gate, up, down.weight)  # type: ignore[no-untyped-call, no-any-return]
     hidden = _Gate.apply(gate, up)  # type: ignore[no-untyped-call]
     return down(hidden)  # type: ignore[no-any-return]

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from torch import nn
+
+from heedlm.model.lean import keep_no_casts
+
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedModel
 
 # off: everything is kept.   selective: every second layer is repeated.   full: every layer is.
@@ -22,6 +25,7 @@ def set_recompute(model: PreTrainedModel, how: Recompute) -> int:
     """
     if how == "off":
         model.gradient_checkpointing_disable()
+        keep_no_casts(_layers(model), on=False)
         return 0
     if not getattr(model, "supports_gradient_checkpointing", False):
         return 0
@@ -29,7 +33,19 @@ def set_recompute(model: PreTrainedModel, how: Recompute) -> int:
     layers = _layers(model)
     for number, layer in enumerate(layers):
         layer.gradient_checkpointing = how == "full" or number % 2 == 0  # type: ignore[assignment]
+    keep_no_casts(layers, on=True)
     return sum(bool(layer.gradient_checkpointing) for layer in layers)
+
+
+def keeps_casts(model: PreTrainedModel) -> bool:
+    """Whether autocast's narrow copies of weights stay through a pass even where layers are repeated: those of matrices
+    that are no plain linear modules (GPT-2's convolutions, stacked experts)."""
+    return any(
+        weight.dim() > 1 and type(module) is not nn.Linear
+        for layer in _layers(model)
+        for module in layer.modules()
+        for weight in module.parameters(recurse=False)
+    )
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:

@@ -15,7 +15,7 @@ import torch
 from heedlm.machine import MIB
 from heedlm.messages import Batch, Encoded
 from heedlm.model import attention
-from heedlm.model.recompute import Recompute, set_recompute
+from heedlm.model.recompute import Recompute, keeps_casts, set_recompute
 from heedlm.tokens.pack import pack, to_device
 from heedlm.train.forward import Packing, _round_up, attention_set_to, target_logits
 
@@ -116,6 +116,8 @@ def profile(model: PreTrainedModel, packing: Packing, precision: torch.dtype, *,
     if layers:
         set_recompute(model, "off")
     off = _kept(model, packing, precision)
+    if full is not None and keeps_casts(model):
+        full = full._replace(fixed=off.fixed)
     head = getattr(model.get_output_embeddings(), "weight", None)
     return Profile(
         weights=_stored([*model.parameters(), *model.buffers()]),
@@ -143,13 +145,14 @@ def need(of: Profile, load: Load, how: Recompute, micro_batches: int, *, holes: 
     layer = max(0.0, (of.kept.activations(load) - of.repeated.activations(load)) / max(1, of.layers))
     activations = of.repeated.activations(load) + (of.layers - again) * layer if again else of.kept.activations(load)
     work = max(_head(of, load), layer if again else 0.0)
+    copies = of.repeated.fixed if again else of.kept.fixed
     waiting = of.gradients if micro_batches > 1 else 0
     # The last gradient of a pass is that of the embedding: as large as its matrix, before it is added to what is there.
     end = of.gradients + of.widest * _FP32
     optimizer = _MOMENTS * of.gradients
-    moving = max(waiting + of.kept.fixed + activations + work, end)
+    moving = max(waiting + copies + activations + work, end)
     heap = _LIBRARIES + (_HOLES * activations if holes else _NO_HOLES * moving) if of.on_cpu else 0.0
-    parts = (of.weights, optimizer, of.gradients, of.kept.fixed, activations, work, heap)
+    parts = (of.weights, optimizer, of.gradients, copies, activations, work, heap)
     return Need(*(round(part) for part in (*parts, of.weights + optimizer + moving + heap)))
 
 
