@@ -31,6 +31,8 @@ from rows import Row, RowFiles, even_rows, instruction_rows, model_folder, write
 
 HEED = Path(sys.executable)
 WARM_TOKENS, TIMED_TOKENS = 1_000, 3_500  # real tokens that a run warms up with and is timed over, at least
+# A process's first steps compile a product for every new shape; in the runs in turn each side warms up for so many at least.
+WARM_STEPS = 3
 LEGS = ("speed", "loss", "memory")
 Config = Mapping[str, Any]
 TRL_DEFAULT: Config = {"name": "trl defaults", "mean_batch": 8}
@@ -88,10 +90,12 @@ def tokens_of_step(config: Config, mean: float) -> float:
     return config["packed_rows"] * 1000.0 if "packed_rows" in config else config["mean_batch"] * mean
 
 
-def paced(config: Config, files: RowFiles, share: float, timed: float = TIMED_TOKENS) -> dict[str, Any]:
+def paced(
+    config: Config, files: RowFiles, share: float, timed: float = TIMED_TOKENS, warm_steps: int = 1
+) -> dict[str, Any]:
     """The configuration with the number of its steps, and how many of them warm up."""
     per_step = tokens_of_step(config, sum(files.lengths()) / len(files.kept))
-    warm = steps_for(WARM_TOKENS * share, per_step)
+    warm = max(warm_steps, steps_for(WARM_TOKENS * share, per_step))
     return {**config, "warm": warm, "steps": warm + steps_for(timed * share, per_step)}
 
 
@@ -176,7 +180,7 @@ def speed_leg(setting: Setting, files: RowFiles) -> dict[str, Any]:
     say(f"speed: {size.runs} runs in turn; TRL's fastest is {best['name']}")
     first = heed(setting, model, files, 1, setting.seed, ())  # how large heed's own steps are
     per_step = first["steps"][0]["tokens"]
-    heed_warm = steps_for(WARM_TOKENS * size.share, per_step)
+    heed_warm = max(WARM_STEPS, steps_for(WARM_TOKENS * size.share, per_step))
     heed_steps = heed_warm + steps_for(TIMED_TOKENS * size.share, per_step)
     sides: dict[str, list[dict[str, Any]]] = {"heed": [], "trl defaults": [], "trl best": []}
     speeds: dict[str, list[float]] = {name: [] for name in sides}
@@ -192,7 +196,8 @@ def speed_leg(setting: Setting, files: RowFiles) -> dict[str, Any]:
             elif name in others:
                 report, warm = peer(setting, name, model, files, others[name], seed)
             else:
-                config = paced(TRL_DEFAULT if name == "trl defaults" else best, files, size.share)
+                chosen = TRL_DEFAULT if name == "trl defaults" else best
+                config = paced(chosen, files, size.share, warm_steps=WARM_STEPS)
                 found = trl(setting, model, files, [config], seed)
                 report, warm = {**found["runs"][0], "versions": found["versions"]}, config["warm"]
             sides[name].append(checked(name, report, wanted))
@@ -253,7 +258,7 @@ def peer(
     setting: Setting, name: str, model: Path, files: RowFiles, config: Config, seed: int
 ) -> tuple[dict[str, Any], int]:
     tool = name.split()[0]
-    chosen = paced({"name": name, **config}, files, setting.size.share)
+    chosen = paced({"name": name, **config}, files, setting.size.share, warm_steps=WARM_STEPS)
     spec = {
         "model": str(model),
         "pairs": str(files.pairs),
