@@ -166,7 +166,7 @@ def evaluate_run(
         noise=noise,
         caveats=tuple(caveats),
     )
-    return _written(run, report, suites, wanted.gate)
+    return _written(run, config, report, suites, wanted.gate)
 
 
 def _forgotten(base: LocalChat, instruct: LocalChat, known: Sequence[str], seed: int) -> Measured:
@@ -184,7 +184,7 @@ def rescore_run(run: Run, config: EvalConfig, gate: Gate | None = None, *, seed:
     mend = f"heed eval {run.root}"
     suites = suites_of(run, config)
     tasks, items = rescored([one.task for one in suites], run.eval / LOG, mend, (arms.BASE, arms.INSTRUCT))
-    before = run.root / "report.json"
+    before = report_folder(run, config) / "report.json"
     if not before.is_file():
         raise HeedError("There is no report to make again.", str(before), mend)
     old = json.loads(before.read_text("utf8"))
@@ -203,13 +203,22 @@ def rescore_run(run: Run, config: EvalConfig, gate: Gate | None = None, *, seed:
         noise=noise_between(report, again, seed) if again else None,
         caveats=tuple(old.get("caveats", ())),
     )
-    return _written(run, report, suites, gate)
+    return _written(run, config, report, suites, gate)
 
 
-def _written(run: Run, report: EvalReport, suites: Sequence[SuiteTask], gate: Gate | None) -> Evaluated:
+def report_folder(run: Run, config: EvalConfig) -> Path:
+    """Where the report goes: the run, or a folder of its own where other suites are asked than the run's own items."""
+    return run.root if "held_out" in config.suites else run.eval / "-".join(Path(one).stem for one in config.suites)
+
+
+def _written(
+    run: Run, config: EvalConfig, report: EvalReport, suites: Sequence[SuiteTask], gate: Gate | None
+) -> Evaluated:
     report = replace(report, suites=tuple(measure(suites, of_cases(report.cases))))
     report = report if gate is None else replace(report, decision=decide(report, gate))
-    return Evaluated(report, write_report(report, run.root, curves_from(read_jsonl(run.metrics))))
+    folder = report_folder(run, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Evaluated(report, write_report(report, folder, curves_from(read_jsonl(run.metrics))))
 
 
 def suites_of(run: Run, config: EvalConfig) -> list[SuiteTask]:

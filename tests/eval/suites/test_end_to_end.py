@@ -67,8 +67,9 @@ def test_a_suite_is_asked_reported_and_scored_again(heed: Heed, made: Path) -> N
     assert set(shout["spread"]["by_format"]) == {"plain", "label"}
     assert shout["agreement"]["sample"]["pairs"] == 2
     assert {one["baseline"] for one in told["suites"]} == {0.5, None}
-    assert "2 prompt formats" in (run / "report.md").read_text()
-    assert "Formats and consistency" in (run / "report.html").read_text()
+    assert "2 prompt formats" in (run / "eval" / "mine" / "report.md").read_text()
+    assert "Formats and consistency" in (run / "eval" / "mine" / "report.html").read_text()
+    assert not (run / "report.md").exists()  # the place of the report on the run's own items
     items = read_items(run / "eval" / "items.jsonl")
     colours = [item for item in items if item.task == "colours"]
     assert {item.prompt for item in colours} == {"The sky is", "Grass is"}  # alike in every arm
