@@ -265,3 +265,16 @@ def test_every_wrong_setting_is_named_at_once() -> None:
     with pytest.raises(HeedError) as caught:
         api.make_recipe(settings={"train.epoch": 1, "tokens.overflow": "cut", "seed": "many"})
     assert len(caught.value.problems) == 3
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(HeedError, match="no such file"):
+        heedlm.prepare(run=tmp_path / "typo", data=str(tmp_path / "nowhere.jsonl"))
+    assert not (tmp_path / "typo").exists()
+    with pytest.raises(HeedError, match="no such file"):
+        heedlm.train(model="atlas", run=tmp_path / "typo", data=str(tmp_path / "nowhere.jsonl"))
+    assert not (tmp_path / "typo").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(HeedError):
+        heedlm.prepare(run=tmp_path / "mine", data=str(tmp_path / "nowhere.jsonl"))
+    assert (tmp_path / "mine").is_dir()  # it was there before

@@ -82,6 +82,7 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
             "--data FILE (JSON lines, CSV, Parquet, ...), or a recipe with data.sources",
         )
     mixture = mixture_of(chosen.data)  # a name that is unknown is refused before anything is read
+    there = Path(run).exists()
     folder = Run.create(run)
     sources = [
         room.Source(Path(source.path), source.mapping or {}, prompting_of(source, chosen.seed), source.licence)
@@ -90,7 +91,14 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
     began = time.perf_counter()
     kept = chosen.data
     how: dict[str, Any] = {"seed": chosen.seed, "checks": checks_of(kept), "frozen": taken(folder)}
-    report = room.prepare(sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, **how)
+    try:
+        report = room.prepare(sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, **how)
+    except HeedError:
+        # Nobody expects a run of a mistyped file name.
+        for empty in (folder.data, folder.root) if not there else ():
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
+        raise
     if not report.reused:
         folder.note(prepare=environment(), prepare_seconds=round(time.perf_counter() - began, 2))
     return planned(report, mixture)
@@ -152,7 +160,6 @@ def _prepared(
 
 def _rows(recipe: Recipe, run: Run) -> dict[str, list[Example]]:
     """The examples of a run's splits, made of the recipe's sources where it names some."""
-    Run.create(run.root)
     check_same_recipe(run, dump_recipe(recipe))
     if recipe.data.sources:
         prepare(run=run.root, recipe=recipe)
