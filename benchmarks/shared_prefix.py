@@ -115,7 +115,8 @@ def measure(size: Size, threads: int, seed: int, micro_tokens: int, device: str)
 
     from heedlm.model import attention
     from heedlm.model.load import load_model
-    from heedlm.train.forward import attention_set_to, choose_packing, target_logits
+    from heedlm.train.forward import attention_set_to, target_logits
+    from heedlm.train.probe import choose_packing
     from heedlm.train.stage import pick_precision
 
     if device == "cpu":

@@ -27,10 +27,11 @@ from heedlm.templates.chat import load_template
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.rows import make_rows
 from heedlm.tokens.tokenizer import load_tokenizer
-from heedlm.train.forward import attention_set_to, choose_packing, target_logits
+from heedlm.train.forward import attention_set_to, target_logits
 from heedlm.train.loop import Regime, Validation, fit, validate
 from heedlm.train.loss import Forward, LossSum, StepLoss, token_nll
 from heedlm.train.optim import adamw, default_lr, lr_schedule
+from heedlm.train.probe import choose_packing
 
 
 def trusted_nll(forward: Forward, batch: Batch) -> LossSum:

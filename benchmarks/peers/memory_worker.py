@@ -19,13 +19,15 @@ from heedlm.config import LoraConfig
 from heedlm.messages import Encoded
 from heedlm.model import attention
 from heedlm.model.adapters import add_adapter
+from heedlm.model.lean import make_lean
 from heedlm.model.load import load_model
 from heedlm.tokens.loader import Loader
-from heedlm.train.forward import attention_set_to, choose_packing, target_logits
+from heedlm.train.forward import attention_set_to, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, fit
 from heedlm.train.memory import profile
 from heedlm.train.optim import adamw
 from heedlm.train.plan import Way, apply, largest, largest_need
+from heedlm.train.probe import choose_packing
 
 
 def documents(spec: dict[str, Any]) -> list[Encoded]:
@@ -51,13 +53,14 @@ def main() -> None:
     meter.before_model()
     model = load_model(Path(spec["model"]), device=spec["device"])
     packing = choose_packing(model)
+    make_lean(model, precision)
     if spec["lora"]:
         model = add_adapter(model, LoraConfig())
     found = profile(model, packing, precision)
     sizes = largest(model, loader, packing, precision)
     way = Way(spec["recompute"], spec["micro_tokens"], spec["at_once"])
     predicted = largest_need(found, sizes, way)
-    apply(way, model)
+    apply(way, model, predicted.peak)
     forward = target_logits(model, packing)
     optimizer = adamw(model, 0.0)
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from heedlm.model.lean import _is_gated, _norms, keep_no_casts, make_lean
+from heedlm.model import lean as room
+from heedlm.model.lean import _is_gated, _norms, keep_no_casts, make_lean, make_plain
 
 from ..families import FAMILIES, build
 
@@ -153,3 +154,68 @@ def test_an_adapter_learns_through_matrices_that_keep_no_casts() -> None:
     assert after[0] == before[0]
     assert after[1].numel() == before[1].numel() == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     assert float((after[1] - before[1]).abs().max()) <= 0.02 * float(before[1].abs().max())
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "opt"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_embeddings_gradient_added_row_by_row(family: str, tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two backward passes, as with several micro-batches; a padding row learns nothing from being looked up."""
+    monkeypatch.setattr(room, "LARGE_EMBEDDING", 1000)
+    torch.manual_seed(0)
+    plain = build(family, tie_word_embeddings=tied).eval()
+    table = plain.get_input_embeddings()
+    table.padding_idx = int(IDS[0, 3])
+    lean = copy.deepcopy(plain)
+    assert "row by row" in make_lean(lean, torch.float32)
+    for model in (plain, lean):
+        model.zero_grad()
+        for _ in range(2):
+            _loss(model, torch.float32).backward()
+    for (name, one), (_, other) in zip(plain.named_parameters(), lean.named_parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None, name
+        assert float((one.grad - other.grad).abs().max()) <= 2e-6 * float(one.grad.abs().max()), name
+    if not tied:
+        assert not lean.get_input_embeddings().weight.grad[IDS[0, 3]].any()
+
+
+def test_a_frozen_or_small_embedding_is_looked_up_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("llama").eval()
+    assert "row by row" not in make_lean(model, torch.float32)
+    monkeypatch.setattr(room, "LARGE_EMBEDDING", 1000)
+    make_lean(model, torch.float32)
+    table = model.get_input_embeddings()
+    table.weight.requires_grad_(False)
+    _gradients(model, torch.float32)
+    assert table.weight.grad is None
+
+
+def test_no_matrix_of_the_vocabularys_size_waits_for_the_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tied weights autograd alone holds the head's gradient until the embedding's has come, in a matrix of its own."""
+    monkeypatch.setattr(room, "LARGE_EMBEDDING", 1000)
+    model = build("llama", tie_word_embeddings=True).eval()
+    make_lean(model, torch.float32)
+    weight, found = model.get_input_embeddings().weight, []
+    model.model.layers[0].register_full_backward_hook(lambda *_: found.append(weight.grad is not None))
+    _loss(model, torch.float32).backward()
+    assert found == [True]
+
+
+def test_a_model_gets_its_own_code_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LARGE_EMBEDDING", 1000)
+    model = build("llama").eval()
+    make_lean(model, torch.bfloat16)
+    keep_no_casts([model], on=True)
+    make_plain(model)
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_it_is_said_when_leaner_forms_give_other_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("llama").eval()
+    monkeypatch.setattr(room, "_scaled", lambda normed, dtype, weight, shift: weight * normed.to(dtype) * 1.01)
+    monkeypatch.setattr(room, "_same", lambda module, shift: not shift)
+    mlp = type(model.model.layers[0].mlp)
+    monkeypatch.setattr(room, "_is_gated", lambda module: False)
+    assert "gave other logits" in make_lean(model, torch.bfloat16)
+    assert mlp is type(model.model.layers[0].mlp)
+    assert not any("forward" in vars(module) for module in model.modules())

@@ -23,8 +23,9 @@ from heedlm.model.load import load_model
 from heedlm.tokens.pack import pack
 from heedlm.tokens.tokenizer import load_tokenizer
 from heedlm.train import forward
-from heedlm.train.forward import attention_set_to, choose_packing
+from heedlm.train.forward import attention_set_to
 from heedlm.train.loss import token_nll
+from heedlm.train.probe import choose_packing
 from heedlm.train.stage import Interrupted, Observer
 from tests.families import checkpoint
 from tests.model.test_adapters import shaken

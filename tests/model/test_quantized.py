@@ -11,7 +11,7 @@ from heedlm.model import quantized
 from heedlm.model.load import load_model
 from heedlm.model.method import check_method, load_base, make_trainable, plain_model
 from heedlm.tokens.tokenizer import load_tokenizer
-from heedlm.train.forward import choose_packing
+from heedlm.train.probe import choose_packing
 from tests.families import checkpoint
 from tests.model.test_adapters import shaken
 

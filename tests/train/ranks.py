@@ -18,9 +18,10 @@ from heedlm.model.recompute import set_recompute
 from heedlm.tokens.loader import Loader
 from heedlm.train import forward as room
 from heedlm.train import parallel
-from heedlm.train.forward import Packing, attention_set_to, choose_packing, target_logits
+from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, fit, validate
 from heedlm.train.optim import lr_schedule
+from heedlm.train.probe import choose_packing
 from heedlm.train.ranks import ALONE, Ranks, whole
 from tests.families import VOCABULARY, build
 

@@ -16,7 +16,7 @@ from heedlm import api
 from heedlm.messages import Encoded
 from heedlm.tokens.loader import Loader
 from heedlm.train.drift import Drift, witness
-from heedlm.train.forward import choose_packing
+from heedlm.train.probe import choose_packing
 from heedlm.train.stage import Observer
 from tests.families import VOCABULARY, build, checkpoint
 

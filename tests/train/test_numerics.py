@@ -13,8 +13,8 @@ from heedlm.messages import Batch, Encoded
 from heedlm.model import attention
 from heedlm.tokens import loader as loader_room
 from heedlm.train import forward, loss, numerics
-from heedlm.train.forward import choose_packing
 from heedlm.train.numerics import Comparison, compare, compare_all, documents, reloaded
+from heedlm.train.probe import choose_packing
 from tests.families import VOCABULARY, build, checkpoint
 
 
@@ -29,7 +29,8 @@ def test_every_way_gives_the_same_and_what_does_not_apply_says_why(name: str) ->
     found = [*compare(model), reloaded(model)]
     assert not failed(found)
     packed = choose_packing(model).packed
-    assert sum(one.difference is None for one in found) == (0 if packed else 3)
+    nothing_written_out = name in ("gpt2", "bloom")
+    assert sum(one.difference is None for one in found) == (0 if packed else 3) + nothing_written_out
     assert all(one.note for one in found if one.difference is None)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -48,7 +49,7 @@ def leaking(layout: attention.Layout) -> attention.Layout:
         return layout
     tokens = torch.cat([group.tokens for group in layout.groups]).sort().values
     one = attention.Group(tokens, torch.arange(len(tokens)), 1, len(tokens))
-    return attention.Layout((one,), torch.argsort(tokens))
+    return attention.Layout((one,), layout.num_tokens)
 
 
 def test_attention_that_leaks_behind_the_probe_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,9 +68,7 @@ def test_attention_that_leaks_at_once_is_never_used(monkeypatch: pytest.MonkeyPa
     def leaks(*given: Any, **named: Any) -> attention.Layout:
         made = honest(*given, **named)
         tokens = torch.cat([group.tokens for group in made.groups]).sort().values
-        return attention.Layout(
-            (attention.Group(tokens, torch.arange(len(tokens)), 1, len(tokens)),), torch.argsort(tokens)
-        )
+        return attention.Layout((attention.Group(tokens, torch.arange(len(tokens)), 1, len(tokens)),), made.num_tokens)
 
     monkeypatch.setattr(attention, "layout", leaks)
     found = compare(build("llama"))

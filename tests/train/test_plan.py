@@ -16,9 +16,10 @@ from heedlm.errors import HeedError
 from heedlm.messages import Encoded
 from heedlm.tokens.loader import Loader
 from heedlm.train import plan
-from heedlm.train.forward import Packing, choose_packing
+from heedlm.train.forward import Packing
 from heedlm.train.memory import Kept, Load, Profile
 from heedlm.train.plan import FILL, Sizes, Way, choose_sharing, fit_into, largest, plan_memory, refuse_too_large, settle
+from heedlm.train.probe import choose_packing
 from heedlm.train.sft import Trainee
 from heedlm.train.stage import Observer
 from tests.families import build, checkpoint
@@ -31,9 +32,11 @@ OF = Profile(
     repeated=Kept(0.0, 4_000.0, 0.0),
     layers=4,
     half=2,
+    depth=4,
     vocabulary=1000,
     item=4,
     part=0,
+    plain=0,
     head=0,
     widest=1000,
     on_cpu=True,
@@ -51,8 +54,8 @@ def peak(way: Way) -> int:
 
 LADDER = [
     Way("off", 4096, False),
-    Way("off", 4096, True),
-    Way("selective", 4096, True),
+    Way("selective", 4096, False),
+    Way("full", 4096, False),
     Way("full", 4096, True),
     Way("full", 2048, True),
     Way("full", 1024, True),
@@ -83,7 +86,8 @@ def test_no_micro_batch_is_shorter_than_the_longest_row() -> None:
 @pytest.mark.parametrize("wanted", ["off", "selective", "full"])
 def test_what_is_asked_for_is_done_whether_it_fits_or_not(wanted: str) -> None:
     assert [one.way for one in fit_into(0, wanted, OF, sizes, 4096, 1)] == [
-        Way(wanted, 4096, wanted != "off")  # type: ignore[arg-type]
+        Way(wanted, 4096, at_once)  # type: ignore[arg-type]
+        for at_once in (False, True)
     ]
 
 
@@ -138,7 +142,7 @@ def test_the_largest_micro_batch_is_found_whatever_its_step() -> None:
     documents[137] = Encoded(tuple(range(120)), (1.0,) * 120)
     loader = Loader(documents, 160, 80, 0)
     found = largest(model, loader, packing, torch.float32)
-    assert max(load.pairs for load in found.loads) >= 120 * 120
+    assert max(load.rows for load in found.loads) >= 120
     assert max(load.rows for load in found.loads) >= 120
     assert found.micro_batches >= 2
 
@@ -195,7 +199,7 @@ def test_where_memory_is_not_looked_at_the_recipe_holds(heap: list[str]) -> None
 
 def test_where_nothing_fits_the_plan_says_what_would(heap: list[str]) -> None:
     with pytest.raises(HeedError) as caught:
-        settled(50 * MB)
+        settled(10 * MB)
     problem = caught.value.problems[0]
     assert "model.method=lora" in problem.mend
     assert "tokens.max_tokens" in problem.mend
@@ -263,7 +267,9 @@ def test_little_memory_makes_smaller_steps_and_the_same_losses(
 
     def just_enough(*given: Any) -> plan.Memory:
         ways = decide(*given[:-1], 0).tried
-        return decide(*given[:-1], next(one.need.peak for one in ways if one.way.recompute == "full"))
+        return decide(
+            *given[:-1], next(one.need.peak for one in ways if one.way.recompute == "full" and one.way.at_once)
+        )
 
     monkeypatch.setattr(plan, "plan_memory", just_enough)
     monkeypatch.setattr(plan, "FILL", 1.0)

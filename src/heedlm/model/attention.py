@@ -12,11 +12,13 @@ of a group, P tokens of the prefix that the documents of a group continue (0 for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
+
+from heedlm.model.products import softmax_attention, tree_attention
 
 NAME = "heed_packed"
 
@@ -48,12 +50,12 @@ class Group:
 class Layout:
     """How a row of N tokens falls into documents, prepared once per batch and used by every layer.
 
-    inverse: int64 [N], where each token of the row stands in the groups' outputs laid end to end; filler tokens behind the
-    last document point at one row of zeros.
+    Filler tokens behind the last document are in no group.   masks: what documents see, made once for all layers.
     """
 
     groups: tuple[Group, ...]
-    inverse: torch.Tensor
+    num_tokens: int
+    masks: dict[tuple[int, int, int | None, int, torch.dtype], torch.Tensor] = field(default_factory=dict)
 
 
 class CallCount:
@@ -83,9 +85,7 @@ def layout(
         prefix = torch.arange(bounds[parent], bounds[parent + 1], device=device) if parent >= 0 else None
         spans = [(bounds[d], bounds[d + 1] - bounds[d]) for d in documents]
         groups.extend(_group(some, prefix, device) for some in _of_like_length(spans))
-    inverse = torch.argsort(torch.cat([group.tokens for group in groups]))
-    filler = (num_tokens or bounds[-1]) - bounds[-1]
-    return Layout(tuple(groups), torch.cat([inverse, inverse.new_full((filler,), bounds[-1])]))
+    return Layout(tuple(groups), num_tokens or bounds[-1])
 
 
 def _of_like_length(spans: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
@@ -141,24 +141,14 @@ def packed_attention(
         heed_calls.calls += 1
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     sinks = s_aux if s_aux is not None else getattr(module, "sinks", None)
-    rules = _Rules(scaling, dropout, sliding_window, softcap, sinks)
+    rules = _Rules(scaling, dropout, sliding_window, softcap, sinks, heed_layout.masks)
     rows = tuple(x[0].transpose(0, 1) for x in (query, key, value))  # [N, H or K, D]
-    pieces: list[torch.Tensor] = []
-    for group in heed_layout.groups:
-        q, k, v = (_pad(x, group) for x in rows)
+    laid = zip(*(_Lay.apply(x, heed_layout.groups) for x in rows), strict=True)  # type: ignore[no-untyped-call]
+    attended = []
+    for group, (q, k, v) in zip(heed_layout.groups, laid, strict=True):
         before = None if group.prefix is None else tuple(x.index_select(0, group.prefix) for x in rows[1:])
-        attended = _attend(q, k, v, before, rules)
-        pieces.append(attended.flatten(0, 1).index_select(0, group.places))
-    pieces.append(pieces[0].new_zeros(1, *pieces[0].shape[1:]))
-    return torch.cat(pieces).index_select(0, heed_layout.inverse)[None], None
-
-
-def keeps_weights(width: int, seen: int, device: torch.device) -> bool:
-    """Whether documents of `width` tokens that see `seen` positions leave their attention weights for the backward pass.
-
-    With soft caps or sinks they always do.
-    """
-    return device.type == "cpu" and width * seen <= _MANUAL_UP_TO**2
+        attended.append(_attend(q, k, v, before, rules))
+    return _TakeUp.apply(heed_layout, *attended)[None], None  # type: ignore[no-untyped-call]
 
 
 class _Rules(NamedTuple):
@@ -169,6 +159,7 @@ class _Rules(NamedTuple):
     window: int | None
     softcap: float | None
     sinks: torch.Tensor | None
+    masks: dict[tuple[int, int, int | None, int, torch.dtype], torch.Tensor]
 
     @property
     def plain(self) -> bool:
@@ -176,14 +167,52 @@ class _Rules(NamedTuple):
         return self.softcap is None and self.sinks is None
 
 
-def _pad(x: torch.Tensor, group: Group) -> torch.Tensor:
-    """[N, heads, D] -> [num_docs, width, heads, D], zeros where a document is shorter.
+class _Lay(torch.autograd.Function):
+    """[N, heads, D] -> for every group [num_docs, width, heads, D], zeros where a document is shorter.
 
-    index_copy, whose backward is a plain read: gathering with repeated indices would accumulate in backward, and was slower.
+    Every token stands at most at one place, so that reading back is the gradient; autograd's own chain keeps the tokens
+    once more and adds up a row of zeros for every group.
     """
-    padded = x.new_zeros(group.num_docs * group.width, *x.shape[1:])
-    padded = padded.index_copy(0, group.places, x.index_select(0, group.tokens))
-    return padded.view(group.num_docs, group.width, *x.shape[1:])
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, groups: tuple[Group, ...]) -> tuple[torch.Tensor, ...]:
+        ctx.groups, ctx.rows = groups, len(x)
+        return tuple(
+            x.new_zeros(group.num_docs * group.width, *x.shape[1:])
+            .index_copy_(0, group.places, x.index_select(0, group.tokens))
+            .view(group.num_docs, group.width, *x.shape[1:])
+            for group in groups
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        x = grads[0].new_zeros(ctx.rows, *grads[0].shape[2:])
+        for group, grad in zip(ctx.groups, grads, strict=True):
+            x.index_copy_(0, group.tokens, grad.flatten(0, 1).index_select(0, group.places))
+        return x, None
+
+
+class _TakeUp(torch.autograd.Function):
+    """The way back from `_Lay`: what stands at the groups' places, [num_docs, width, heads, D] each, as [N, heads, D]."""
+
+    @staticmethod
+    def forward(ctx: Any, layout: Layout, *padded: torch.Tensor) -> torch.Tensor:
+        ctx.layout = layout
+        rows = padded[0].new_zeros(layout.num_tokens, *padded[0].shape[2:])
+        for group, piece in zip(layout.groups, padded, strict=True):
+            rows.index_copy_(0, group.tokens, piece.flatten(0, 1).index_select(0, group.places))
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        pieces = (
+            grads[0]
+            .new_zeros(group.num_docs * group.width, *grads[0].shape[1:])
+            .index_copy_(0, group.places, grads[0].index_select(0, group.tokens))
+            .view(group.num_docs, group.width, *grads[0].shape[1:])
+            for group in ctx.layout.groups
+        )
+        return None, *pieces
 
 
 def _attend(
@@ -194,7 +223,8 @@ def _attend(
     Padding sits at the right, so it is never seen.
     """
     width, prefix_len = q.shape[1], 0 if before is None else before[0].shape[0]
-    if rules.plain and not keeps_weights(width, prefix_len + width, q.device):
+    by_products = q.device.type == "cpu" and width * (prefix_len + width) <= _MANUAL_UP_TO**2
+    if rules.plain and not by_products:
         return _fused(q, k, v, before, rules)
     return _by_products(q, k, v, before, rules)
 
@@ -236,16 +266,22 @@ def _by_products(
     vs = v.permute(2, 0, 1, 3).reshape(batch, width, value_size)
     prefix = None if before is None else tuple(x.to(v.dtype).transpose(0, 1).contiguous() for x in before)  # [K, P, D]
     prefix_len = 0 if prefix is None else prefix[0].shape[1]
-    allowed = _allowed(width, prefix_len, rules.window, q.device)  # [T, P + T]
     if rules.plain and not rules.dropout:
-        bias = torch.zeros(allowed.shape, dtype=v.dtype, device=v.device).masked_fill_(~allowed, float("-inf"))
-        bias = bias.repeat(repeat, 1)
-        out = _softmax_attention(qs, ks, vs, bias) if prefix is None else _tree_attention(qs, ks, vs, *prefix, bias)
+        key = (width, prefix_len, rules.window, repeat, v.dtype)
+        if (bias := rules.masks.get(key)) is None:
+            allowed = _allowed(width, prefix_len, rules.window, q.device)  # [T, P + T]
+            bias = torch.zeros(allowed.shape, dtype=v.dtype, device=v.device).masked_fill_(~allowed, float("-inf"))
+            bias = rules.masks[key] = bias.repeat(repeat, 1)
+        if prefix is None:
+            out = softmax_attention(qs, ks, vs, bias)
+        else:
+            out = tree_attention(*(x.view(kv_heads, num_docs, *x.shape[1:]) for x in (qs, ks, vs)), *prefix, bias)
     else:
         scores = torch.bmm(qs, ks.transpose(1, 2))
         if prefix is not None:
             earlier = torch.bmm(qs.view(kv_heads, -1, size), prefix[0].transpose(1, 2))
             scores = torch.cat([earlier.view(batch, repeat * width, prefix_len), scores], dim=-1)
+        allowed = _allowed(width, prefix_len, rules.window, q.device)  # [T, P + T]
         weights = _weights(scores.view(kv_heads, num_docs, repeat, width, prefix_len + width), allowed, rules)
         weights = weights.to(v.dtype).reshape(batch, repeat * width, prefix_len + width)
         out = torch.bmm(weights[..., prefix_len:], vs)
@@ -267,91 +303,6 @@ def _weights(scores: torch.Tensor, allowed: torch.Tensor, rules: _Rules) -> torc
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
     weights = weights[..., :-1] if rules.sinks is not None else weights
     return F.dropout(weights, rules.dropout) if rules.dropout else weights
-
-
-class _SoftmaxAttention(torch.autograd.Function):
-    """softmax(q k^T + bias) v with the scores masked in place and kept once.
-
-    q [B, R, D] already scaled, k [B, T, D], v [B, T, D], bias [R, T]. Autograd's own chain would keep the scores, a masked
-    copy and an fp32 copy of each; this keeps the probabilities alone.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(q.device.type, enabled=False):
-            scores = torch.bmm(q, k.transpose(1, 2)).add_(bias)
-            weights = torch.softmax(scores, dim=-1)  # sums in fp32 whatever the dtype
-            ctx.save_for_backward(q, k, v, weights)
-            return torch.bmm(weights, v)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
-        q, k, v, weights = ctx.saved_tensors
-        with torch.autocast(q.device.type, enabled=False):
-            grad = grads[0].to(v.dtype).contiguous()
-            grad_v = torch.bmm(weights.transpose(1, 2), grad)
-            grad_weights = torch.bmm(grad, v.transpose(1, 2))
-            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            return torch.bmm(grad_scores, k), torch.bmm(grad_scores.transpose(1, 2), q), grad_v, None
-
-
-class _TreeAttention(torch.autograd.Function):
-    """`_SoftmaxAttention` of branches that also see one prefix.
-
-    q [K * G, R, D], k and v [K * G, T, D], the prefix's k and v [K, P, D], bias [R, P + T]. The scores of all branches
-    against the prefix are one product per key head; autograd sums what the prefix owes to each branch.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        q: torch.Tensor,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        prefix_k: torch.Tensor,
-        prefix_v: torch.Tensor,
-        bias: torch.Tensor,
-    ) -> torch.Tensor:
-        (heads, prefix_len, size), (batch, rows, _) = prefix_k.shape, q.shape
-        with torch.autocast(q.device.type, enabled=False):
-            scores = torch.empty(batch, rows, prefix_len + k.shape[1], dtype=q.dtype, device=q.device)
-            earlier = torch.bmm(q.view(heads, -1, size), prefix_k.transpose(1, 2))
-            torch.add(earlier.view(batch, rows, prefix_len), bias[:, :prefix_len], out=scores[..., :prefix_len])
-            torch.add(torch.bmm(q, k.transpose(1, 2)), bias[:, prefix_len:], out=scores[..., prefix_len:])
-            weights = torch.softmax(scores, dim=-1)
-            ctx.save_for_backward(q, k, v, prefix_k, prefix_v, weights)
-            seen = torch.bmm(weights[..., :prefix_len].reshape(heads, -1, prefix_len), prefix_v)
-            return torch.bmm(weights[..., prefix_len:], v) + seen.view(batch, rows, -1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, prefix_k, prefix_v, weights = ctx.saved_tensors
-        (heads, prefix_len, size), (batch, rows, _) = prefix_k.shape, q.shape
-        with torch.autocast(q.device.type, enabled=False):
-            grad = grads[0].to(v.dtype).contiguous()
-            by_head = grad.view(heads, -1, v.shape[-1])
-            earlier, own = weights[..., :prefix_len].reshape(heads, -1, prefix_len), weights[..., prefix_len:]
-            grad_v = torch.bmm(own.transpose(1, 2), grad)
-            grad_prefix_v = torch.bmm(earlier.transpose(1, 2), by_head)
-            grad_weights = torch.empty_like(weights)
-            grad_weights[..., :prefix_len] = torch.bmm(by_head, prefix_v.transpose(1, 2)).view(batch, rows, prefix_len)
-            grad_weights[..., prefix_len:] = torch.bmm(grad, v.transpose(1, 2))
-            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            del grad_weights
-            earlier, own = grad_scores[..., :prefix_len].reshape(heads, -1, prefix_len), grad_scores[..., prefix_len:]
-            grad_q = torch.bmm(own, k) + torch.bmm(earlier, prefix_k).view(batch, rows, size)
-            grad_prefix_k = torch.bmm(earlier.transpose(1, 2), q.view(heads, -1, size))
-            return grad_q, torch.bmm(own.transpose(1, 2), q), grad_v, grad_prefix_k, grad_prefix_v, None
-
-
-def _softmax_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    out: torch.Tensor = _SoftmaxAttention.apply(q, k, v, bias)  # type: ignore[no-untyped-call]
-    return out
-
-
-def _tree_attention(*tensors: torch.Tensor) -> torch.Tensor:
-    out: torch.Tensor = _TreeAttention.apply(*tensors)  # type: ignore[no-untyped-call]
-    return out
 
 
 def _allowed(width: int, prefix_len: int, window: int | None, device: torch.device) -> torch.Tensor:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Whatever reads these norms is a matrix product, which autocast would have given a narrow copy of its own.
 _READ_BY_PRODUCTS = ("input_layernorm", "post_attention_layernorm")
 _GRADIENT_TOLERANCE = 1e-5  # relative, fp32, of the gradient written out against the recorded one
+# An embedding's gradient is a matrix of the vocabulary's size, nearly all zeros. From this many elements on (64 MB) the rows
+# that were read are added where the gradient of a tied head already lies.
+LARGE_EMBEDDING = 2**24
 # What is tried in turn: norms with narrow outputs, norms as they are, gated products.
 _ATTEMPTS = ((True, False, True), (False, True, True), (False, True, False), (False, False, True))
 
@@ -114,8 +117,38 @@ class _Linear(torch.autograd.Function):
         return d_x, d_weight, d_bias
 
 
+class _Rows(torch.autograd.Function):
+    """Rows `ids` of an embedding, whose gradient is added to `weight.grad` row by row.
+
+    The weight itself is no input: autograd would hold a tied head's gradient back until this one came, in a matrix of its
+    own. `anchor` is a scalar that asks for a gradient and gets none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, anchor: torch.Tensor, ids: torch.Tensor, module: nn.Embedding) -> torch.Tensor:
+        ctx.save_for_backward(ids)
+        ctx.module = module
+        return F.embedding(ids, module.weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, None, None]:
+        weight, padding = ctx.module.weight, ctx.module.padding_idx
+        ids, rows = ctx.saved_tensors[0].flatten(), grads[0].flatten(0, -2).to(weight.dtype)
+        if padding is not None:
+            kept = ids != padding
+            ids, rows = ids[kept], rows[kept]
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        # index_add_ adds in order on a CPU; on a GPU only index_put_ does.
+        if ids.device.type == "cpu":
+            weight.grad.index_add_(0, ids, rows)
+        else:
+            weight.grad.index_put_((ids,), rows, accumulate=True)
+        return None, None, None
+
+
 def keep_no_casts(layers: Sequence[nn.Module], on: bool) -> None:
-    """Whether the plain matrices of `layers` keep no narrow copy of themselves from forward to backward pass.
+    """Make the plain matrices of `layers` keep no narrow copy of themselves from forward to backward pass, or undo that.
 
     Autocast makes one copy of a weight and keeps it until the backward pass is through: half of the weights' size. Making
     it again costs some hundredths of a step, so it is done where layers are computed again to save memory.
@@ -138,10 +171,23 @@ def _linear_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def make_lean(model: PreTrainedModel, precision: torch.dtype) -> str:
-    """Give the norms and gated products of `model` these forms where they change no logit; what was done, in words.
+    """Give norms, gated products and large embeddings of `model` these forms; what was done, in words.
 
+    Norms and products only where that changes no logit; an embedding looks its rows up as before.
     precision: of the products in training. Serving, without gradients, goes on through the model's own code.
     """
+    return "; ".join(filter(None, (_lean_layers(model, precision), _lean_embeddings(model))))
+
+
+def make_plain(model: nn.Module) -> None:
+    """Give every module of `model` its own code back."""
+    for module in model.modules():
+        written = getattr(vars(module).get("forward"), "__func__", None)
+        if written is not None and written.__module__ == __name__:
+            del module.forward
+
+
+def _lean_layers(model: PreTrainedModel, precision: torch.dtype) -> str:
     norms = list(_norms(model))
     gates = [module for module in model.modules() if _is_gated(module)]
     if not norms and not gates:
@@ -156,7 +202,29 @@ def make_lean(model: PreTrainedModel, precision: torch.dtype) -> str:
             return f"{' and '.join(kinds)} keep less for the backward pass (logits equal to the last bit)"
         for module in put:
             del module.forward
-    return ""
+    return "norms and gated products as the model's own code has them: leaner ones gave other logits"
+
+
+def _lean_embeddings(model: nn.Module) -> str:
+    """Large ones whose gradient is plainly a sum of rows."""
+    count = 0
+    for module in model.modules():
+        if not isinstance(module, nn.Embedding) or type(module) is not nn.Embedding:  # others scale what they look up
+            continue
+        plain = module.max_norm is None and not (module.sparse or module.scale_grad_by_freq)
+        if plain and module.weight.numel() >= LARGE_EMBEDDING:
+            module.forward = MethodType(_rows_forward, module)  # type: ignore[method-assign]
+            count += 1
+    return "the embedding's gradient is added row by row" if count else ""
+
+
+def _rows_forward(self: Any, ids: torch.Tensor) -> torch.Tensor:
+    spread = (
+        torch.distributed.is_available() and torch.distributed.is_initialized()
+    )  # engines watch autograd's gradients
+    if spread or not (torch.is_grad_enabled() and self.weight.requires_grad):
+        return nn.Embedding.forward(self, ids)
+    return _Rows.apply(torch.zeros((), requires_grad=True), ids, self)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _put_norms(norms: Sequence[tuple[str, nn.Module, bool]], narrow: bool) -> list[nn.Module]:

@@ -28,9 +28,9 @@ from heedlm.tokens.loader import Loader
 from heedlm.tokens.mixture import told
 from heedlm.tokens.store import open_split, read_index
 from heedlm.train.findings import Finding, about_data, about_model, about_plan
-from heedlm.train.forward import choose_packing
 from heedlm.train.pace import measure_pace
 from heedlm.train.plan import FILL, Fitting, proposals, refuse_too_large, settle
+from heedlm.train.probe import choose_packing
 from heedlm.train.ranks import ALONE
 from heedlm.train.sft import Trainee, make_plan, open_splits
 from heedlm.train.stage import Observer, pick_precision

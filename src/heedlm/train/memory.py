@@ -25,19 +25,32 @@ if TYPE_CHECKING:
 _MOMENTS = 2  # of AdamW, per trainable weight
 _FP32 = 4
 # The first step of a process on a CPU runs code and takes scratch space that it keeps.
-_LIBRARIES = 80 * MIB
-# What glibc's heap holds beside tensors that come and go. An aligned request seldom fits into a chunk of its own size that
-# was freed, so the heap grows, by a quarter to three quarters of the activations in the runs of benchmarks/memory_plan.py;
-# logits and large matrices are above its 32 MB and are mapped by themselves. Where large blocks go back at once, little is
-# left of it.
-_HOLES, _NO_HOLES = 0.45, 0.05
+_LIBRARIES = 20 * MIB
+
+
+class _Heap(NamedTuple):
+    """What a process on a CPU holds beside the tensors of the plan, as shares of what a layer keeps, of the gradients, of the
+    head's work, of weights that do not train, and of all that moves.
+
+    Fitted to the 20 runs of benchmarks/memory_plan.py (2026-11-21). Blocks come and go in ever other order, small ones stay
+    in the middle of large free ones, and the heap grows. Why frozen weights count again was not found out.
+    """
+
+    layers: float
+    gradients: float
+    head: float
+    frozen: float
+    moving: float
+
+
+_KEPT, _AT_ONCE = _Heap(11.0, 0.6, 0.4, 0.6, 0.0), _Heap(3.0, 0.0, 0.0, 0.6, 0.05)
 
 
 class Load(NamedTuple):
     """A micro-batch as memory sees it.
 
     rows: positions that the model computes, filler and padding included.   pairs: query and key positions whose attention
-    weight is kept, per head.   targets: positions that need logits.
+    weight is kept, per head: none but with soft caps and sinks.   targets: positions that need logits.
     """
 
     rows: int
@@ -64,8 +77,8 @@ class Profile(NamedTuple):
 
     weights, gradients: parameters and buffers, and what trains of them.   kept, repeated: what a pass keeps when nothing
     and when all is computed again; the same where the architecture cannot.   layers, half: that are computed again with
-    `full` and `selective`.   vocabulary: logits of a target.   item: bytes per element of the products.   part: targets whose logits stand at once,
-    0 for all.   head: elements of the head's matrix where it trains, else 0.   widest: elements of the largest matrix
+    `full` and `selective`.   depth: layers there are.   vocabulary: logits of a target.   item: bytes per element of the products.   part: targets whose logits stand at once,
+    0 for all, and up to `plain` they are kept in fp32.   head: elements of the head's matrix where it trains, else 0.   widest: elements of the largest matrix
     that trains.
     """
 
@@ -75,9 +88,11 @@ class Profile(NamedTuple):
     repeated: Kept
     layers: int
     half: int
+    depth: int
     vocabulary: int
     item: int
     part: int
+    plain: int
     head: int
     widest: int
     on_cpu: bool
@@ -126,9 +141,11 @@ def profile(model: PreTrainedModel, packing: Packing, precision: torch.dtype, *,
         repeated=full or off,
         layers=layers,
         half=half,
+        depth=max(1, int(getattr(model.config.get_text_config(), "num_hidden_layers", 1))),
         vocabulary=model.config.get_text_config().vocab_size,
         item=precision.itemsize,
         part=forward.part,
+        plain=forward.plain,
         head=head.numel() if head is not None and head.requires_grad else 0,
         widest=max((p.numel() for p in trainable), default=0),
         on_cpu=device.type == "cpu",
@@ -142,16 +159,22 @@ def need(of: Profile, load: Load, how: Recompute, micro_batches: int, *, holes: 
     micro_batches: of a step; gradients wait through all but one.   holes: freed memory stays with the process (machine).
     """
     again = {"off": 0, "selective": of.half, "full": of.layers}[how]
-    layer = max(0.0, (of.kept.activations(load) - of.repeated.activations(load)) / max(1, of.layers))
+    repeated = of.repeated.activations(load) if of.layers else 0.0
+    layer = max(0.0, (of.kept.activations(load) - repeated) / (of.layers or of.depth))
     activations = of.repeated.activations(load) + (of.layers - again) * layer if again else of.kept.activations(load)
-    work = max(_head(of, load), layer if again else 0.0)
+    head = _head(of, load)
+    work = max(head, layer if again else 0.0)
     copies = of.repeated.fixed if again else of.kept.fixed
     waiting = of.gradients if micro_batches > 1 else 0
     # The last gradient of a pass is that of the embedding: as large as its matrix, before it is added to what is there.
     end = of.gradients + of.widest * _FP32
     optimizer = _MOMENTS * of.gradients
     moving = max(waiting + copies + activations + work, end)
-    heap = _LIBRARIES + (_HOLES * activations if holes else _NO_HOLES * moving) if of.on_cpu else 0.0
+    heap = 0.0
+    if of.on_cpu:
+        share, frozen = _KEPT if holes else _AT_ONCE, max(0, of.weights - of.gradients)
+        heap = _LIBRARIES + share.layers * layer + share.gradients * of.gradients + share.head * head
+        heap += share.frozen * frozen + share.moving * moving
     parts = (of.weights, optimizer, of.gradients, copies, activations, work, heap)
     return Need(*(round(part) for part in (*parts, of.weights + optimizer + moving + heap)))
 
@@ -161,9 +184,10 @@ def _head(of: Profile, load: Load) -> float:
     converted = 0 if of.item == _FP32 else of.item
     matrix = of.head * (_FP32 + converted)
     whole = of.item * load.rows * of.vocabulary if of.padded else 0
-    if of.part and load.targets > of.part:
-        # Each part's logits, as they come and as fp32, and the sum of the parts' gradients beside the newest.
-        return of.part * of.vocabulary * (2 * _FP32 + converted) + matrix + of.head * _FP32
+    if of.part and load.targets > of.plain:
+        # Each part's logits, over which their gradient is written, and the sum of the parts' gradients beside the newest.
+        parts = -(-load.targets // of.part)
+        return min(of.part, load.targets) * of.vocabulary * of.item + matrix + (of.head * _FP32 if parts > 1 else 0)
     logits = load.targets * of.vocabulary
     return max(3 * _FP32 * logits, of.item * logits + max(matrix, whole))
 
@@ -179,12 +203,11 @@ def load_of(model: PreTrainedModel, batch: Batch, packing: Packing, precision: t
     groups = attention.layout(batch.starts, parents=batch.parents).groups
     config = model.config.get_text_config()
     capped = getattr(config, "attn_logit_softcapping", None) is not None
-    always = capped or any(hasattr(module, "sinks") for module in model.modules())
+    keeps = capped or any(hasattr(module, "sinks") for module in model.modules())
     pairs = 0
-    for group in groups:
+    for group in groups if keeps else ():
         seen = group.width + (0 if group.prefix is None else len(group.prefix))
-        if always or attention.keeps_weights(group.width, seen, device):
-            pairs += group.num_docs * group.width * seen
+        pairs += group.num_docs * group.width * seen
     with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
         return Load(_round_up(device, len(batch.ids)), pairs, targets)
 

@@ -20,12 +20,14 @@ import torch
 
 from heedlm.messages import Encoded
 from heedlm.model import attention
+from heedlm.model.lean import make_lean, make_plain
 from heedlm.model.load import load_model
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.pack import pack, target_weight_sum, to_device
-from heedlm.train.forward import Packing, attention_set_to, choose_packing, target_logits
+from heedlm.train.forward import Packing, attention_set_to, target_logits
 from heedlm.train.loop import Position, Regime, StepReport, fit
 from heedlm.train.loss import Forward, token_nll
+from heedlm.train.probe import choose_packing
 from heedlm.train.ranks import ALONE, Ranks, whole
 
 if TYPE_CHECKING:
@@ -112,10 +114,16 @@ def compare(model: PreTrainedModel, say: Callable[[str], None] = lambda line: No
         found.append(Comparison(name, None, GRADIENT, "not used with this model: it failed the probe"))
     name = "head and loss in parts or whole"
     if packing.splits:
-        parted = replace(target_logits(model, packing), part=7)
+        parted = replace(target_logits(model, packing), part=7, plain=7)
         against(name, parted, packing, one)
     else:
         found.append(Comparison(name, None, GRADIENT, "not used with this model: its head cannot be called apart"))
+    name = "norms, gates and embeddings written out or the model's own"
+    if make_lean(model, torch.float32):
+        against(name, target_logits(model, plain), plain, one)
+        make_plain(model)
+    else:
+        found.append(Comparison(name, None, GRADIENT, "none of this model's are"))
     say("the library's own loss")
     found.append(Comparison("our loss or the library's own", *_against_library(model, plain, rows)))
     say("contamination")

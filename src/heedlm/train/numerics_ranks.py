@@ -13,8 +13,9 @@ import torch
 from heedlm.model.load import load_model
 from heedlm.tokens.loader import Loader
 from heedlm.train import parallel
-from heedlm.train.forward import choose_packing, target_logits
+from heedlm.train.forward import target_logits
 from heedlm.train.numerics import Step, documents, take_step
+from heedlm.train.probe import choose_packing
 from heedlm.train.ranks import ALONE, Ranks
 
 _TOKENS = 64  # of a row: small enough that every process has several

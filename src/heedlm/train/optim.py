@@ -87,7 +87,13 @@ def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95), fused=True)
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=(0.9, 0.95), fused=True)
+    # Made before the first step, not in it: what stays for the whole run would otherwise lie where activations come and go.
+    for parameter in (*matrices, *others):
+        step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {"step": step, **moments}
+    return optimizer
 
 
 def decays(model: nn.Module, name: str, parameter: nn.Parameter) -> bool:

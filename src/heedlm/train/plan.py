@@ -11,12 +11,13 @@ import torch
 
 from heedlm.config import ModelConfig, StepConfig
 from heedlm.errors import HeedError
-from heedlm.machine import keeps_freed_memory, return_free_memory, return_memory_at_once
+from heedlm.machine import return_free_memory
 from heedlm.memory_left import GIB
 from heedlm.model.load import configured_parameters, resolve
 from heedlm.model.recompute import Recompute, set_recompute
 from heedlm.tokens.loader import Loader
 from heedlm.train.forward import Packing
+from heedlm.train.heap import keep_freed_memory, keeps_freed_memory, return_memory_at_once
 from heedlm.train.memory import Load, Need, Profile, load_of, need, profile
 from heedlm.train.stage import Observer
 
@@ -124,30 +125,28 @@ def largest_need(of: Profile, sizes: Sizes, way: Way) -> Need:
 
 
 def _ways(wanted: str, of: Profile, micro_tokens: int, longest: int) -> Iterator[Way]:
-    """What may be tried. Where layers are computed again, memory goes back at once: holes would take what that saves."""
-    if wanted in ("auto", "off"):
-        yield Way("off", micro_tokens, False)
-    if wanted == "auto" and of.on_cpu:
-        yield Way("off", micro_tokens, True)
-    hows: tuple[Recompute, ...] = ("selective", "full")
-    for how in hows:
-        if wanted == how or (wanted == "auto" and of.layers):
-            yield Way(how if of.layers else "off", micro_tokens, of.on_cpu)
+    """What may be tried, the fastest first.
+
+    On a CPU, memory that goes back to the system at once costs more time than layers computed again: a step of 1,900 tokens
+    on a 135M model took 2.9 s, with every second layer computed again 3.1, with all 3.5, and at once 7 (docs/log.md).
+    """
+    hows: tuple[Recompute, ...] = ("off", "selective", "full")
+    able = [how for how in hows if wanted in ("auto", how) and (of.layers or how == "off")] or ["off"]
+    yield from (Way(how, micro_tokens, False) for how in able)
+    if of.on_cpu:
+        yield Way(able[-1], micro_tokens, True)
     while wanted == "auto" and micro_tokens // 2 >= max(LEAST_ROW, longest):
         micro_tokens //= 2
-        yield Way("full" if of.layers else "off", micro_tokens, of.on_cpu)
+        yield Way(able[-1], micro_tokens, of.on_cpu)
 
 
 def proposals(trainee: Trainee, loader: Loader, precision: torch.dtype) -> list[Fitting]:
     """Every way to compute a step at its own size, then in halves and quarters with all layers computed again."""
     model, packing = trainee.model, trainee.packing
     of = profile(model, packing, precision)
-    again: tuple[Recompute, ...] = ("selective", "full")
-    ways = [Way("off", loader.micro_tokens, False), *([Way("off", loader.micro_tokens, True)] if of.on_cpu else [])]
-    ways += [Way(how, loader.micro_tokens, of.on_cpu) for how in again if of.layers]
     longest = max(loader.lengths())
-    smaller = [size for size in (loader.micro_tokens // 2, loader.micro_tokens // 4) if size >= max(LEAST_ROW, longest)]
-    ways += [Way("full" if of.layers else "off", size, of.on_cpu) for size in smaller]
+    floor = max(longest, loader.micro_tokens // 4)
+    ways = list(_ways("auto", of, loader.micro_tokens, floor))
     sizes = {way.micro_tokens: replace(loader, micro_tokens=way.micro_tokens) for way in ways}
     found = {size: largest(model, one, packing, precision) for size, one in sizes.items()}
     return [Fitting(way, largest_need(of, found[way.micro_tokens], way)) for way in ways]
@@ -185,12 +184,14 @@ def plan_memory(
             known[micro_tokens] = largest(model, replace(loader, micro_tokens=micro_tokens), packing, precision)
         return known[micro_tokens]
 
-    of = profile(model, packing, precision, recompute=wanted in ("selective", "full"))
-    tried = fit_into(available, wanted, of, sizes_at, loader.micro_tokens, longest)
-    if wanted == "auto" and tried[-1].need.peak > FILL * available:
-        of = profile(model, packing, precision)  # only now: it is another pass over the model
-        tried = fit_into(available, wanted, of, sizes_at, loader.micro_tokens, longest)
-    return Memory(tuple(tried), available, of.layers)
+    if wanted == "auto":  # looking at layers that are computed again is another pass over the model
+        of = profile(model, packing, precision, recompute=False)
+        plain = Way("off", loader.micro_tokens, False)
+        fits = Fitting(plain, largest_need(of, sizes_at(loader.micro_tokens), plain))
+        if fits.need.peak <= FILL * available:
+            return Memory((fits,), available, of.layers)
+    of = profile(model, packing, precision)
+    return Memory(tuple(fit_into(available, wanted, of, sizes_at, loader.micro_tokens, longest)), available, of.layers)
 
 
 def refuse(memory: Memory, method: str) -> None:
@@ -306,7 +307,7 @@ def settle(
     wanted = config.activation_checkpointing
     if noted:
         way = Way(**noted["way"])
-        apply(way, model)
+        apply(way, model, noted.get("need", {}).get("peak", 0))
         return Settled(replace(loader, share=noted["share"], micro_tokens=way.micro_tokens), noted)
     share, why = choose_sharing(config.share_prefixes, packing, loader)
     loader = replace(loader, share=share)
@@ -325,13 +326,15 @@ def settle(
         way, of = memory.chosen
         facts |= {"need": of._asdict(), "available": available}
     facts["way"] = way._asdict()
-    apply(way, model)
+    apply(way, model, facts.get("need", {}).get("peak", 0))
     return Settled(replace(loader, micro_tokens=way.micro_tokens), facts)
 
 
-def apply(way: Way, model: PreTrainedModel) -> None:
-    """Set model and process up for a way."""
+def apply(way: Way, model: PreTrainedModel, peak: int = 0) -> None:
+    """Set model and process up for a way. peak: bytes that the plan expects, 0 if unknown."""
     return_free_memory()  # what probes and plan took
     if way.at_once:
         return_memory_at_once()
+    elif next(model.parameters()).device.type == "cpu":
+        keep_freed_memory(peak)
     set_recompute(model, way.recompute)

@@ -23,8 +23,8 @@ from heedlm.tokens.loader import Loader
 from heedlm.tokens.tokenizer import load_tokenizer, train_tokenizer
 from heedlm.train import plan
 from heedlm.train.earlier import begun, check_same_recipe, finished, how_anew
-from heedlm.train.forward import choose_packing
 from heedlm.train.parallel import memory_left
+from heedlm.train.probe import choose_packing
 from heedlm.train.sft import Trainee
 from heedlm.train.stage import Observer, Outcome, Plan, pick_precision, run_fit
 

@@ -213,6 +213,7 @@ class _Fitting:
         self.ranks.on_first(lambda: self._cut_logs(position.step))
         if restored is None:
             checkpoint.prove(self._save(position), self.model, self.optimizer, self.ranks)
+            return_free_memory()
             return position
         # A person who lowers train.keep_checkpoints because the disk is full needs the room now.
         self.ranks.on_first(lambda: checkpoint.prune(self.run.checkpoints, position.step, self.config.keep_checkpoints))

@@ -19,7 +19,7 @@ from heedlm.tokens.tokenizer import load_tokenizer
 from heedlm.train import checkpoint, parallel, plan
 from heedlm.train.drift import Drift, witness
 from heedlm.train.earlier import begun
-from heedlm.train.forward import choose_packing
+from heedlm.train.probe import choose_packing
 from heedlm.train.ranks import Ranks
 from heedlm.train.rownames import Names
 from heedlm.train.sft import Kept, Trainee
