@@ -169,6 +169,20 @@ def scan(setting: Setting, model: Path, files: RowFiles, wanted: Mapping[str, An
     return best, speeds
 
 
+SMALL_STEPS = "heed, small steps"
+# TRL's fastest configuration takes steps of some 500 tokens, and heed's own are larger, which costs memory.
+OURS: dict[str, tuple[str, ...]] = {"heed": (), SMALL_STEPS: ("train.tokens_per_step=1024",)}
+
+
+def heed_pace(setting: Setting, model: Path, files: RowFiles, settings: Sequence[str]) -> tuple[int, int]:
+    """Steps to take, and how many of them warm up."""
+    share = setting.size.share
+    first = heed(setting, model, files, 1, setting.seed, settings)  # how large heed's own steps are
+    per_step = first["steps"][0]["tokens"]
+    warm = max(WARM_STEPS, steps_for(WARM_TOKENS * share, per_step))
+    return warm + steps_for(TIMED_TOKENS * share, per_step), warm
+
+
 def speed_leg(setting: Setting, files: RowFiles) -> dict[str, Any]:
     size, shape = setting.size, SHAPES[setting.size.shape]
     model = model_folder(size.shape)
@@ -178,11 +192,8 @@ def speed_leg(setting: Setting, files: RowFiles) -> dict[str, Any]:
     say("speed: searching the fastest TRL configuration")
     best, grid = scan(setting, model, files, wanted)
     say(f"speed: {size.runs} runs in turn; TRL's fastest is {best['name']}")
-    first = heed(setting, model, files, 1, setting.seed, ())  # how large heed's own steps are
-    per_step = first["steps"][0]["tokens"]
-    heed_warm = max(WARM_STEPS, steps_for(WARM_TOKENS * size.share, per_step))
-    heed_steps = heed_warm + steps_for(TIMED_TOKENS * size.share, per_step)
-    sides: dict[str, list[dict[str, Any]]] = {"heed": [], "trl defaults": [], "trl best": []}
+    paces = {name: heed_pace(setting, model, files, settings) for name, settings in OURS.items()}
+    sides: dict[str, list[dict[str, Any]]] = {**{name: [] for name in OURS}, "trl defaults": [], "trl best": []}
     speeds: dict[str, list[float]] = {name: [] for name in sides}
     others = full_peers() if setting.full else {}
     for name in others:
@@ -191,8 +202,9 @@ def speed_leg(setting: Setting, files: RowFiles) -> dict[str, Any]:
         order = list(sides)
         for name in order[number % len(order) :] + order[: number % len(order)]:
             seed = setting.seed + number
-            if name == "heed":
-                report, warm = heed(setting, model, files, heed_steps, seed, ()), heed_warm
+            if name in OURS:
+                steps, warm = paces[name]
+                report = heed(setting, model, files, steps, seed, OURS[name])
             elif name in others:
                 report, warm = peer(setting, name, model, files, others[name], seed)
             else:
@@ -216,7 +228,7 @@ def speed_leg(setting: Setting, files: RowFiles) -> dict[str, Any]:
     layers = common.needed_flops(shape, files.lengths(), 0) * scale
     head = common.needed_flops(shape, [], learned)
     per_token = (layers + head) / tokens
-    peers = {name: value[0] for name, value in middle.items() if name != "heed"}
+    peers = {name: value[0] for name, value in middle.items() if name not in OURS}
     fastest = max(peers, key=lambda name: peers[name])
     print(
         common.table(
@@ -229,6 +241,8 @@ def speed_leg(setting: Setting, files: RowFiles) -> dict[str, Any]:
         "ratio_vs_trl_default": round(middle["heed"][0] / peers["trl defaults"], 3),
         "ceiling_share": round(middle["heed"][0] * per_token / ceiling["bf16"], 4),
         "memory_ratio": round(memory["heed"] / memory["trl best"], 3),
+        "ratio_small_steps": round(middle[SMALL_STEPS][0] / peers[fastest], 3),
+        "memory_ratio_small_steps": round(memory[SMALL_STEPS] / memory["trl best"], 3),
         "best_peer": best["name"] if fastest == "trl best" else fastest,
         "tokens_per_second": {name: round(value[0], 1) for name, value in middle.items()},
         "spread": {name: round(value[1], 3) for name, value in middle.items()},

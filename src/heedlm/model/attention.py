@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from heedlm.model.products import softmax_attention, tree_attention
+from heedlm.model.products import SoftmaxAttention, TreeAttention
 
 NAME = "heed_packed"
 
@@ -273,9 +273,10 @@ def _by_products(
             bias = torch.zeros(allowed.shape, dtype=v.dtype, device=v.device).masked_fill_(~allowed, float("-inf"))
             bias = rules.masks[key] = bias.repeat(repeat, 1)
         if prefix is None:
-            out = softmax_attention(qs, ks, vs, bias)
+            out: torch.Tensor = SoftmaxAttention.apply(qs, ks, vs, bias)  # type: ignore[no-untyped-call]
         else:
-            out = tree_attention(*(x.view(kv_heads, num_docs, *x.shape[1:]) for x in (qs, ks, vs)), *prefix, bias)
+            grouped = (x.view(kv_heads, num_docs, *x.shape[1:]) for x in (qs, ks, vs))
+            out = TreeAttention.apply(*grouped, *prefix, bias)  # type: ignore[no-untyped-call]
     else:
         scores = torch.bmm(qs, ks.transpose(1, 2))
         if prefix is not None:

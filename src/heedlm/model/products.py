@@ -14,7 +14,7 @@ import torch
 _SCORES = 2**22
 
 
-class _SoftmaxAttention(torch.autograd.Function):
+class SoftmaxAttention(torch.autograd.Function):
     """softmax(q k^T + bias) v, some documents at a time, whose weights are computed again in the backward pass.
 
     q [B, R, D] already scaled, k [B, T, D], v [B, T, D], bias [R, T]. Autograd's own chain would keep the scores, a masked
@@ -58,8 +58,8 @@ def _softmax(q: torch.Tensor, k: torch.Tensor, bias: torch.Tensor) -> torch.Tens
 _TREE_SCORES = 2**19
 
 
-class _TreeAttention(torch.autograd.Function):
-    """`_SoftmaxAttention` of branches that also see one prefix, some branches at a time.
+class TreeAttention(torch.autograd.Function):
+    """`SoftmaxAttention` of branches that also see one prefix, some branches at a time.
 
     q [K, G, R, D], k and v [K, G, T, D], the prefix's k and v [K, P, D], bias [R, P + T]. The prefix is never copied: the
     branches of a key head are one matrix against it.
@@ -139,13 +139,3 @@ def _tree_weights(q: torch.Tensor, k: torch.Tensor, prefix_k: torch.Tensor, bias
     scores[..., :prefix_len] = torch.bmm(q.flatten(1, 2), prefix_k.transpose(1, 2)).view(*q.shape[:3], -1)
     scores[..., prefix_len:] = torch.bmm(q.flatten(0, 1), k.transpose(1, 2)).view(*q.shape[:3], -1)
     return torch.softmax(scores.add_(bias), dim=-1)
-
-
-def softmax_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    out: torch.Tensor = _SoftmaxAttention.apply(q, k, v, bias)  # type: ignore[no-untyped-call]
-    return out
-
-
-def tree_attention(*tensors: torch.Tensor) -> torch.Tensor:
-    out: torch.Tensor = _TreeAttention.apply(*tensors)  # type: ignore[no-untyped-call]
-    return out
