@@ -12,9 +12,9 @@ that is computed here from the texts, without the search that heed uses, on the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -35,6 +35,8 @@ SIMILARITY = 0.8
 CREW = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 EXACT_ROWS = 8000  # of which the exact answer is computed
 PEER_ROWS = 10_000  # on which peers are measured
+SAMPLED = 0.1  # seconds between two looks at how much memory all processes of a measurement hold
+SHARE_BLOCK = 1000  # rows that `encode_batch` and heed take in turns
 
 
 def worker(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,14 +54,14 @@ def worker(spec: Mapping[str, Any]) -> dict[str, Any]:
     done = {
         "prepare_seconds": time.perf_counter() - began,
         "prepare_cpu": sum(os.times()[:4]) - cpu,
-        "prepare_peak": _peak(),
         "kept": report.kept,
         "dropped": dict(report.dropped),
         "proof": report.proof._asdict(),
     }
     if spec["tokenise"]:
         done |= _tokenise(Path(spec["run"]))
-    return {**done, "seconds": time.perf_counter() - began, "peak": _peak()}
+    seconds = time.perf_counter() - began
+    return {**done, "seconds": seconds, "own_peak": _held(os.getpid(), "VmHWM")}
 
 
 def versus_peers(made: Made, threads: int) -> dict[str, Any]:
@@ -119,9 +121,9 @@ def _templated() -> Path:
 
 
 def _tokenise(run: Path) -> dict[str, Any]:
-    """The token store of the splits and its rows packed, and `encode_batch` alone on the same rendered text."""
+    """The token store of the splits, every row proved, and its rows packed."""
     from heedlm.data.store import read_split
-    from heedlm.templates.chat import load_template, plain, segments
+    from heedlm.templates.chat import load_template
     from heedlm.tokens.pack import best_fit_rows
     from heedlm.tokens.store import open_split
     from heedlm.tokens.tokenise import Limits, tokenise
@@ -137,22 +139,66 @@ def _tokenise(run: Path) -> dict[str, Any]:
     assert sequences is not None
     best_fit_rows([len(sequence.ids) for sequence in sequences], 2048)
     taken, spent = time.perf_counter() - began, time.process_time() - cpu
-    texts = [
-        plain("".join(part.text for part in parts))
-        for example in splits["train"][:5000]
-        for parts in segments(template, tokenizer, example)
-    ]
-    backend = tokenizer.backend_tokenizer
-    began = time.perf_counter()
-    backend.encode_batch(texts, add_special_tokens=False)
-    alone = (time.perf_counter() - began) * sum(map(len, splits.values())) / len(texts)
-    return {"tokenise_seconds": taken, "tokenise_cpu": spent, "encode_batch_seconds": alone}
+    return {"tokenise_seconds": taken, "tokenise_cpu": spent}
 
 
-def _peak() -> int:
-    """Bytes of this process at most, and of all processes that it started, as if each had been as large as the largest."""
-    own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return 1024 * (own + CREW * child)
+def shares(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What `encode_batch` alone takes of the rendered text, over what heed takes; one thread for both, in turns.
+
+    rendered: ids, spans and weights of what is rendered.   proved: with the proof, which renders and encodes every prompt
+    again and decodes every answer.   from_rows: with rendering as well, without the proof.
+    """
+    from itertools import islice
+
+    from heedlm.data.store import read_split
+    from heedlm.templates.chat import load_template, plain, segments
+    from heedlm.tokens.encode import encode_segments
+    from heedlm.tokens.proof import prove, require
+    from heedlm.tokens.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(tokenizer_folder())
+    template = load_template(TEMPLATE, tokenizer)
+    rows = iter(read_split(Path(spec["run"]) / "data" / "train.jsonl"))
+    spent: Counter[str] = Counter()
+    while examples := list(islice(rows, SHARE_BLOCK)):
+        began = time.perf_counter()
+        sequences = [segments(template, tokenizer, example) for example in examples]
+        spent["render"] += time.perf_counter() - began
+        flat = [sequence for group in sequences for sequence in group]
+        texts = [plain("".join(part.text for part in sequence)) for sequence in flat]
+        began = time.perf_counter()
+        tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+        spent["alone"] += time.perf_counter() - began
+        began = time.perf_counter()
+        encoded = iter(encode_segments(tokenizer, flat))
+        spent["encode"] += time.perf_counter() - began
+        groups = [[one for _ in group for one in next(encoded)] for group in sequences]
+        began = time.perf_counter()
+        require(prove(template, tokenizer, examples, groups))
+        spent["prove"] += time.perf_counter() - began
+    return {
+        "rendered": spent["alone"] / spent["encode"],
+        "proved": spent["alone"] / (spent["encode"] + spent["prove"]),
+        "from_rows": spent["alone"] / (spent["encode"] + spent["render"]),
+    }
+
+
+def _resident(process: int) -> int:
+    """Bytes of a process and of all that it started, what they share counted for each; 0 where that cannot be read."""
+    try:
+        started = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return 0
+    return _held(process, "VmRSS") + sum(_resident(int(child)) for child in started)
+
+
+def _held(process: int, what: str) -> int:
+    """Bytes that a process holds (VmRSS), or held at most (VmHWM)."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(what)), 0)
 
 
 def run(made: Made, name: str, *, tokenise: bool, near_duplicates: str = "drop") -> tuple[Path, dict[str, Any]]:
@@ -161,15 +207,29 @@ def run(made: Made, name: str, *, tokenise: bool, near_duplicates: str = "drop")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     spec = {"rows": str(made.rows), "items": str(made.items), "run": str(folder / "run"), "tokenise": tokenise}
-    command = [sys.executable, __file__, "--worker", json.dumps({**spec, "near_duplicates": near_duplicates})]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failed(f"{name} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    report = _worker({**spec, "near_duplicates": near_duplicates}, name)
     say(
         f"{name}: {report['seconds']:.1f} s ({report['prepare_cpu']:.1f} s CPU to prepare), peak {report['peak'] / 1e6:,.0f} MB"
     )
     return folder / "run" / "data", report
+
+
+def _worker(spec: Mapping[str, Any], name: str, threads: int | None = None) -> dict[str, Any]:
+    """What a process of its own reports. Raises Failed with the end of what it said."""
+    environment = {**os.environ, **({"RAYON_NUM_THREADS": str(threads)} if threads else {})}
+    command = [sys.executable, __file__, "--worker", json.dumps(spec)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment, **pipes)
+    peak = 0
+    while True:
+        peak = max(peak, _resident(process.pid))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            out, err = process.communicate(timeout=SAMPLED)
+            break
+    if process.returncode:
+        raise Failed(f"{name} ended with {process.returncode}:\n{err[-3000:]}")
+    report: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return {**report, "peak": max(peak, report.get("own_peak", 0))}
 
 
 def found(made: Made, data: Path) -> dict[str, Any]:
@@ -310,7 +370,8 @@ def main() -> None:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(worker(json.loads(options.worker))))
+        spec = json.loads(options.worker)
+        print(json.dumps(shares(spec) if spec.get("shares") else worker(spec)))
         return
     began = time.perf_counter()
     count, most = (2000, 0) if options.quick else (options.rows, options.most)
@@ -328,7 +389,12 @@ def main() -> None:
     result |= {
         name: round(report[name], 2) for name in ("prepare_seconds", "prepare_cpu", "tokenise_seconds", "tokenise_cpu")
     }
-    result["tokenise_share_with_proof"] = round(report["encode_batch_seconds"] / report["tokenise_seconds"], 3)
+    share = _worker({"run": str(data.parent), "shares": True}, "shares", threads=1)
+    result |= {
+        "tokenise_share": round(share["rendered"], 3),
+        "tokenise_share_with_proof": round(share["proved"], 3),
+        "tokenise_share_from_rows": round(share["from_rows"], 3),
+    }
     result |= found(made, data)
     result["kept_error"], first = kept_error(made, folder, options.seed)
     result["cross_split_groups"] = cross_split(first)

@@ -22,7 +22,8 @@ STORE_PER_TOKEN, STORE_PER_SEQUENCE = 8, 12
 # Measured, docs/log.md 2026-11-20, the slower of two readings: one core of a busy machine, public rows.
 PREPARED_PER_SECOND = 7_000  # rows
 TOKENISED_PER_SECOND = 120_000  # tokens, proof included
-HELD_PER_TOKEN, HELD_PER_TEXT_TOKEN = 40, 7  # bytes in memory while a split is tokenised: sequences, and the rows read
+HELD_PER_SEQUENCE, HELD_PER_TEXT_TOKEN = 24, 7  # bytes in memory while a split is tokenised: numbers, and the rows read
+HEAD_PER_ROW = 700  # bytes in memory of the process that compares rows: 166 MB at 50,000 rows, 307 MB at 250,000
 # Read off heedlm.train: fp32 weights, fp32 gradients, two fp32 moments of AdamW.
 FULL_PER_PARAMETER = 4 + 4 + 8
 FROZEN_PER_PARAMETER = 4
@@ -78,7 +79,7 @@ def rows_table() -> str:
         tokens = examples * TOKENS
         text = tokens * TEXT_BYTES
         store = tokens * STORE_PER_TOKEN + examples * STORE_PER_SEQUENCE
-        held = tokens * (HELD_PER_TOKEN + HELD_PER_TEXT_TOKEN)
+        held = tokens * HELD_PER_TEXT_TOKEN + examples * HELD_PER_SEQUENCE
         body.append(
             (
                 _power(examples),
@@ -88,11 +89,12 @@ def rows_table() -> str:
                 bytes_text(store),
                 time_text(examples / PREPARED_PER_SECOND),
                 time_text(tokens / TOKENISED_PER_SECOND),
+                bytes_text(examples * HEAD_PER_ROW),
                 bytes_text(held),
             )
         )
-    head = ("examples", "tokens", "text", "prepared rows", "token store", "prepare", "tokenise and prove", "memory")
-    return _table(head, body)
+    times, held = ("prepare", "tokenise and prove"), ("memory to prepare", "to tokenise")
+    return _table(("examples", "tokens", "text", "prepared rows", "token store", *times, *held), body)
 
 
 def models_table() -> str:
@@ -156,10 +158,13 @@ The measured ones on your own rows:
 
 {rows}
 
-*Memory* is what one process holds today while it tokenises: all rows of all splits and all their sequences, before they
-are written to the token store. `heed prepare` alone needs far less, some hundred bytes per row, since it keeps the rows in a
-file. Training opens the store memory-mapped and holds one step at a time; with documents to replay it reads all sequences
-into memory, about as many bytes again.
+*Memory to prepare* is what the process that compares rows adds for them, {head:,} bytes each ([log](log.md), 2026-11-20): keys,
+places, lengths and near-duplicate candidates; the rows lie in a file, so their length does not matter. With
+`--executor ray` the time is divided by the cores of the cluster, down to what the comparison and the writing take; the memory
+stays in one place: 10^8 rows want one large machine, and 10^9 are cut by source, into runs whose rows are compared apart
+([data](rooms/data.md#on-several-machines)). *To tokenise* is what the rows of all splits take, which are read whole;
+sequences go to the disk a thousand rows at a time. Training opens the store memory-mapped and holds one step at a time; with
+documents to replay it reads all sequences into memory.
 
 ## Memory of a model
 
@@ -202,8 +207,8 @@ One GPU (device hours, however many devices share them):
 
 | | today | not there |
 |---|---|---|
-| preparing | one process, rows in a file, numbers in memory: to some 10^7 rows on one machine | the same steps over many machines; near-duplicates; decontamination |
-| tokenising | one process, everything in memory: to some 10^6 rows in 16 GB | writing the store piece by piece |
+| preparing | rows looked at by all cores, or by a Ray cluster; compared by one process from numbers: to some 10^7 rows in 16 GB, 10^8 on a large machine | duplicates compared by several machines |
+| tokenising | one process, two threads; rows in memory, sequences on disk: to some 5 x 10^6 rows in 16 GB | rows read piece by piece; several machines |
 | training | one device (CPU, CUDA or MPS), or several under torchrun: [train](rooms/train.md#several-processes) | tested on a CPU: over NCCL and on several machines it is written and was not run |
 | memory | fp32 weights with bf16 products, head on learned tokens only, LoRA | gradient checkpointing, a head in chunks, quantised base weights |
 | largest model, full | what fits {full} bytes per parameter on a device, about 1B in 24 GB, 4B in 80 GB; on several the table above | parts loaded and saved by each process for itself: some 10B and more |
@@ -221,6 +226,7 @@ def page() -> str:
         tokens=TOKENS,
         text_bytes=TEXT_BYTES,
         prepared=PREPARED_PER_SECOND,
+        head=HEAD_PER_ROW,
         tokenised=TOKENISED_PER_SECOND,
         cpu=CPU / 1e12,
         gpu=GPU / 1e12,
@@ -257,16 +263,11 @@ def measure(data: Path, model: str) -> str:
     began = time.perf_counter()
     proof = make_rows(template, tokenizer, examples, max_tokens=10**9, overflow="drop").proof
     seconds = time.perf_counter() - began
-    tracemalloc.start()
-    some = make_rows(template, tokenizer, examples[:500], max_tokens=10**9, overflow="drop")
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
     return (
         f"{report.rows_in:,} rows prepared in {report.seconds:.2f} s: {report.rows_in / report.seconds:,.0f} per second\n"
         f"{proof.tokens:,} tokens, {proof.tokens / proof.rows:.0f} per row, {proof.learned_tokens / proof.tokens:.0%} learned\n"
         f"rendered, encoded and proved in {seconds:.2f} s: {proof.tokens / seconds:,.0f} tokens per second\n"
-        f"memory: {held / some.proof.tokens:.0f} bytes per token of the sequences, "
-        f"{read / proof.tokens:.0f} of the rows read\n"
+        f"memory: {read / proof.tokens:.0f} bytes per token of the rows read\n"
     )
 
 

@@ -30,6 +30,7 @@ FormFile = Annotated[
 ModelName = Annotated[str | None, typer.Option("--model", help="The model whose reply is corrected.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The row, as heed data list names it.")]
 STORE = Path("human.jsonl")
+UNUSABLE = 1  # exit code where no row can be learnt from
 DAMAGED = 1  # exit code where lines of a store are not to be read
 _PREVIEW = 60  # characters
 
@@ -53,6 +54,8 @@ def inspect(
 ) -> None:
     """Say what files hold: shapes and how sure, examples, lengths, languages, problems, and what to do next.
 
+    Exit code 1: nothing in them can be learnt from as it is.
+
     Example: heed data inspect rows.jsonl --model atlas
     """
     from heedlm import api
@@ -71,6 +74,8 @@ def inspect(
             on_progress=lambda rows: bars.update(task, note=f"{rows:,} rows"),
         )
     screen.result(inspect_page.as_json(found), *inspect_page.page(found, plain=not screen.out.is_terminal))
+    if not found.examples and not any(trouble.reason == "document" for trouble in found.problems):
+        raise typer.Exit(UNUSABLE)
 
 
 @app.command()

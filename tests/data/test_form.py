@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heedlm import cli
 from heedlm.data import human
 from heedlm.data.form import CORRECTED, empty_form, from_form, to_form
 from heedlm.errors import HeedError
 from tests.data.test_shapes import talks
+from tests.typed import Heed
 
-Heed = Callable[..., tuple[int, str, str]]
 # Lines that a form could take for its own, among ordinary ones.
 LINES = st.sampled_from(["--- user ---", "---system---", "\\--- user ---", "--- x", "# a", "", "  b", "---", "a --- b"])
 SAID = (
@@ -78,19 +76,11 @@ def test_what_cannot_be_learnt_from_is_refused_with_its_line(form: str, says: st
 
 
 @pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heed:
+def heed(heed: Heed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heed:
     monkeypatch.chdir(tmp_path)
     for name in ("VISUAL", "EDITOR", "HEED_AUTHOR"):
         monkeypatch.delenv(name, raising=False)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(one) for one in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return int(left.value.code or 0), out, err
-
-    return call
+    return heed
 
 
 FORM = "--- system ---\n--- user ---\nWhy?\n--- assistant ---\nBecause.\n"

@@ -23,6 +23,7 @@ from heedlm.errors import HeedError
 from heedlm.screen import _plain
 from tests.data.test_schema import JUNK, NAMES
 from tests.families import checkpoint
+from tests.typed import Heed
 
 
 def write(path: Path, rows: Iterable[Any]) -> Path:
@@ -181,7 +182,7 @@ def test_a_mapping_is_suggested_that_works(name: str, tmp_path: Path, capsys: py
     assert "40 rows in, 40 kept" in run_next(found, tmp_path, capsys)
     again = inspect_files([path], mapping=hint.mapping)
     assert (again.examples, again.broken) == (40, 0)
-    assert "mapping" in again.next[0]
+    assert "--map" in again.next[0]
     run_next(again, tmp_path, capsys)
 
 
@@ -244,7 +245,7 @@ def test_labelled_rows_are_sent_to_the_templates_that_fit(
     path = write(tmp_path / "rows.jsonl", rows)
     found = inspect_files([path])
     assert name in found.files[0].templates
-    line = next(line for line in found.next if line.startswith("heed prompts try"))
+    line = next(line for line in found.next if line.startswith("heed templates try"))
     with pytest.raises(SystemExit) as left:
         cli.main([*shlex.split(line)[1:], "--json"])
     assert left.value.code == 0
@@ -358,14 +359,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert large < 1.5 * small + 500_000
 
 
-def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_the_command_line(tmp_path: Path, heed: Heed) -> None:
     path = write(tmp_path / "rows.jsonl", [*GOOD, {"ask": "What is it?", "say": "It is tea."}])
-
-    def heed(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(one) for one in arguments])
-        return int(left.value.code or 0), *capsys.readouterr()
-
     code, out, _ = heed("data", "inspect", path)
     assert code == 0
     assert "shape" in out
@@ -375,6 +370,12 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(out)["rows"] == 5
     code, out, _ = heed("data", "inspect", path, "--map", "question=ask", "--map", "answer=say", "--json")
     assert json.loads(out)["examples"] == 1
+    dead = write(tmp_path / "dead.jsonl", [{"a": 1}, {"a": 2}])
+    code, out, _ = heed("data", "inspect", dead)
+    assert code == 1, "nothing can be learnt from"
+    assert "none of 2 rows can be learnt from" in out
+    documents = write(tmp_path / "documents.jsonl", [{"text": "It rained all day in the north."}])
+    assert heed("data", "inspect", documents)[0] == 0, "documents are of use as they are"
     code, _, err = heed("data", "inspect", path, "--map", "question")
     assert (code, "--map question=ask" in err) == (2, True)
     code, _, err = heed("data", "inspect")

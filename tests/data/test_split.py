@@ -152,3 +152,25 @@ def test_the_proof_counts_what_stands_on_two_sides(keys, data):
             there.setdefault(getattr(key, name), set()).add(side)
         assert of in (None, len(there))
         assert two == sum(len(found) > 1 for found in there.values())
+
+
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5), seed=st.integers(0, 50))
+def test_every_source_that_is_large_enough_has_a_group_on_each_side(sizes, seed):
+    keys = [Keys(place, place) for place in range(sum(sizes))]
+    sources = [number for number, size in enumerate(sizes) for _ in range(size)]
+    sides = divide(keys, val=0.1, test=0.2, seed=seed, sources=sources).sides
+    plain = divide(keys, val=0.1, test=0.2, seed=seed).sides
+    for number, size in enumerate(sizes):
+        own = [side for side, source in zip(sides, sources, strict=True) if source == number]
+        assert size < 5 or "test" in own
+        assert size < 10 or "val" in own
+        assert size < 5 or "train" in own
+    moved = sum(one != other for one, other in zip(sides, plain, strict=True))
+    assert moved <= 2 * len(sizes)  # all but these lie where their hash says, whatever the other sources are
+
+
+def test_a_group_of_two_sources_stays_together():
+    keys = [Keys(place // 2, place) for place in range(40)]
+    division = divide(keys, val=0.1, test=0.2, seed=0, sources=[place % 2 for place in range(40)])
+    assert all(division.sides[place] == division.sides[place + 1] for place in range(0, 40, 2))
+    assert set(division.sides) == {"train", "val", "test"}

@@ -20,8 +20,8 @@ from heedlm.messages import Message, Reply, Request, Sampling
 from heedlm.synth.budget import Budget
 from heedlm.synth.desk import BUDGET, LOST, REFUSED, SPOILT, Answer, Call, Desk, Manner
 from heedlm.synth.journal import Journal, Spent, Tokens
+from tests.endpoints import Endpoint, asked, completion, endpoint
 from tests.eval.scripted import ScriptedChat
-from tests.synth.server import Endpoint, asked, completion, endpoint
 
 QUICK = Manner(concurrency=4, tries=3, pause=0.01, longest=0.05, patience=5.0)
 

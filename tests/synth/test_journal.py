@@ -154,7 +154,7 @@ sys.stdin.read()
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "open\n"
-    with pytest.raises(HeedError, match="Another heed synth"):
+    with pytest.raises(HeedError, match="Another heed is at work"):
         opened(tmp_path)
     other.kill()
     other.communicate()

@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("openai")
 
 from heedlm.synth.marks import marked
-from tests.synth.server import Endpoint, asked, endpoint
+from tests.endpoints import Endpoint, asked, endpoint
 
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
 QUIET.pop("OPENAI_API_KEY", None)

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import heedlm
-from heedlm import cli
 from heedlm.errors import HeedError
 from heedlm.synth.options import Options, options_of
 from heedlm.synth.stage import synthesise
+from tests.endpoints import asked, completion, endpoint
 from tests.eval.scripted import ScriptedChat
 from tests.families import checkpoint
-from tests.synth.server import asked, completion, endpoint
-
-Heed = Callable[..., tuple[int, str, str]]
+from tests.typed import Heed, squeezed
 
 
 @pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Heed:
+def heed(heed: Heed, monkeypatch: pytest.MonkeyPatch) -> Heed:
     monkeypatch.setenv("OPENAI_API_KEY", "sesame")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return int(left.value.code or 0), out, " ".join(err.split())
-
-    return call
+    return squeezed(heed)
 
 
 @pytest.fixture

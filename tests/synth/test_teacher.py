@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from heedlm.errors import HeedError
-from heedlm.generate.chat import LocalChat, load_chat
-from heedlm.synth.teacher import sum_of, teacher_of
+from heedlm.synth.teacher import teacher_of
 from tests.eval.scripted import ScriptedChat
 from tests.families import checkpoint
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def test_the_sum_of_weights_depends_on_nothing_but_them(tmp_path: Path, threads: None) -> None:
-    """Sums of floats differ with the number of threads, which would ask a model anew on another machine."""
-    model = checkpoint(tmp_path / "base")
-    torch.set_num_threads(1)
-    one = sum_of(load_chat(model))
-    torch.set_num_threads(4)
-    assert sum_of(load_chat(model)) == one
-    chat = load_chat(model)
-    with torch.no_grad():
-        next(chat.model.parameters()).view(-1)[0] += 1e-3
-    assert sum_of(chat) != one
-    assert sum_of(load_chat(model, "alpaca")) != one
-    for kind in (torch.bfloat16, torch.float64):
-        assert len(sum_of(_as(model, kind))) == 16
-
-
-def _as(model: Path, kind: torch.dtype) -> LocalChat:
-    chat = load_chat(model)
-    chat.model.to(kind)
-    return chat
 
 
 def test_whatever_can_be_asked_is_a_teacher(tmp_path: Path) -> None:

@@ -185,3 +185,18 @@ def test_rows_encoded_in_parts_give_the_same_store_and_all_problems(
 def test_the_hash_of_rows_is_that_of_stores_made_before(splits: dict[str, list[Example]]) -> None:
     """It was taken of one long text; a run begun then goes on."""
     assert _hash_of_rows(splits) == hashlib.sha256(repr(sorted(splits.items())).encode()).hexdigest()
+
+
+def test_pieces_made_side_by_side_are_what_one_piece_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cutting = train_tokenizer(TEXTS, VOCABULARY)
+    cutting.backend_tokenizer.enable_truncation(4)  # as some files of tokenizers say
+    cutting.backend_tokenizer.enable_padding()
+    monkeypatch.setattr("heedlm.tokens.tokenise.CHUNK", 3)
+    make(tmp_path / "pieces", tokenizer=cutting, splits={"train": rows(50)})
+    monkeypatch.undo()
+    make(tmp_path / "whole", splits={"train": rows(50)})
+    one, other = (open_split(tmp_path / name, "train") for name in ("pieces", "whole"))
+    assert one is not None
+    assert other is not None
+    assert [sequence.ids for sequence in one] == [sequence.ids for sequence in other]
+    assert [sequence.weights for sequence in one] == [sequence.weights for sequence in other]

@@ -80,10 +80,14 @@ def _sources(files: Sequence[FileFound], named: Sequence[str], mapping: Mapping[
     """The options that name these files, with mappings where they are needed."""
     if not mapping and not any(_whole(file) for file in files):
         return " ".join(f"--data {shlex.quote(name)}" for name in named)
-    entries: list[Any] = []
-    for file in files:
-        theirs = file.suggestions[0].mapping if _whole(file) else dict(mapping)
-        entries.append({"path": _typed(file), "mapping": theirs} if theirs else _typed(file))
+    mappings = [dict(file.suggestions[0].mapping) if _whole(file) else dict(mapping) for file in files]
+    if all(theirs == mappings[0] for theirs in mappings):
+        pairs = (shlex.quote(f"{ours}={theirs}") for ours, theirs in mappings[0].items())
+        return " ".join([*(f"--data {shlex.quote(name)}" for name in named), *(f"--map {pair}" for pair in pairs)])
+    entries: list[Any] = [
+        {"path": _typed(file), "mapping": theirs} if theirs else _typed(file)
+        for file, theirs in zip(files, mappings, strict=True)
+    ]
     return f"--set {shlex.quote('data.sources=' + json.dumps(entries, ensure_ascii=False))}"
 
 
@@ -103,7 +107,7 @@ def _templates(file: FileFound) -> list[str]:
     name = file.templates[0]
     setting = shlex.quote("data.sources=" + json.dumps([{"path": _typed(file), "prompts": [name]}], ensure_ascii=False))
     return [
-        f"heed prompts try {name} --data {shlex.quote(_typed(file))}",
+        f"heed templates try {name} --data {shlex.quote(_typed(file))}",
         f"prompt templates that have words for these columns: {', '.join(file.templates)}; if one of them says what the "
         f"columns mean: heed prepare --set {setting} --run {_RUN}",
     ]

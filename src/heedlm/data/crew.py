@@ -13,14 +13,16 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 from heedlm.data.examine import Examined, Examiner, examine
-from heedlm.data.sources import Row
+from heedlm.data.sources import Row, read_rows
 from heedlm.errors import HeedError, Problem
 
 _BATCH = 200  # rows sent at once
@@ -28,13 +30,28 @@ _WORTH = 8 << 20  # bytes of rows from which starting processes pays
 _MOST = 8
 _PACKED = (".gz", ".zst", ".parquet")  # their rows take about four times their bytes
 
+Looked: TypeAlias = "Callable[[int], Iterator[list[Examined | Problem]]]"
+"""From the number of an input to what each of its rows gives, in order."""
+
 
 def crew_size(paths: Iterable[Path]) -> int:
     """How many processes are worth it for these files: one for a few rows, else one per core, eight at most."""
-    if sum(path.stat().st_size * (4 if path.suffix in _PACKED else 1) for path in paths) < _WORTH or not sys.executable:
+    if sum(map(unpacked_bytes, paths)) < _WORTH or not sys.executable:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST)
+
+
+def unpacked_bytes(path: Path) -> int:
+    """About how much text the rows of a file are."""
+    return path.stat().st_size * (4 if path.suffix in _PACKED else 1)
+
+
+@contextmanager
+def looked_at_here(names: Sequence[Path], hows: Sequence[Examiner], size: int) -> Iterator[Looked]:
+    """What the rows of each input give, looked at by `size` processes of this machine."""
+    with Crew(size) as crew:
+        yield lambda number: crew.examined(read_rows(names[number]), hows[number])
 
 
 class Crew:

@@ -42,7 +42,8 @@ class Examined(NamedTuple):
 
     findings: of cleaning.   words: for near-duplicates and contamination.   short: items of a few words that it holds.
     forms: names of the wording, under which other rows can serve as examples for it.   only_taught: it is nothing to be
-    tested by: what it asks says little of the row ("write a good review"), so that others ask the same.
+    tested by: what it asks says little of the row ("write a good review"), so that others ask the same.   mends: a person
+    wrote it in place of a model's reply, to be learned.
     """
 
     where: str
@@ -56,6 +57,7 @@ class Examined(NamedTuple):
     short: tuple[Item, ...]
     forms: tuple[str, ...] = ()
     only_taught: bool = False
+    mends: bool = False
 
 
 def examine(row: Row | Problem, how: Examiner) -> list[Examined | Problem]:
@@ -94,4 +96,5 @@ def _look(example: Example, shape: str, how: Examiner) -> Examined:
         cleaned.findings,
         line_of(example, told(example, contents)),
         tuple(how.short.find(texts)),
+        mends=bool(example.rejected) and example.meta.get("by") == "human",
     )

@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from heedlm.data import sheet
 from heedlm.data.card import SplitTally, Tally, card_json
 from heedlm.data.checks import AnswerWatch, Checks, find_leaks, find_repeats, read_evaluations, repeats_across
-from heedlm.data.crew import crew_size
+from heedlm.data.crew import crew_size, looked_at_here
 from heedlm.data.decontaminate import Items
 from heedlm.data.folder import HashedFile, replaced_folder
 from heedlm.data.licences import Licence
@@ -22,11 +23,12 @@ from heedlm.data.prompts.apply import Prompting
 from heedlm.data.prompts.setup import asked_once, with_choices
 from heedlm.data.prompts.shots import Shots
 from heedlm.data.reuse import earlier, file_hash, fingerprint
+from heedlm.data.scale import on_ray, work_folder
 from heedlm.data.shapes import check_mapping
 from heedlm.data.sources import data_files, licence_of, local_files
 from heedlm.data.split import SIDES, Division, Proof, Side, divide, prove, sizes_of
-from heedlm.data.spool import Input, Spool, read_inputs
-from heedlm.errors import HeedError, Problem
+from heedlm.data.spool import Input, Look, Spool, read_inputs
+from heedlm.errors import HeedError, Problem, nearest
 
 NAMES = (
     *("train.jsonl", "val.jsonl", "test.jsonl", "dropped.jsonl", "flagged.jsonl", "contamination.jsonl"),
@@ -36,6 +38,9 @@ CONTAMINATION_VERSION = 1
 
 Held: TypeAlias = "float | str | Path | None"
 """What a split is made of: a share of the groups, a file or folder of rows, or nothing."""
+
+Executor: TypeAlias = Literal["local", "ray"]
+"""Where rows are looked at."""
 
 Progress: TypeAlias = Callable[[str, int], None]
 """Hears what is being done, and how many rows it is done with."""
@@ -96,6 +101,7 @@ def prepare(
     checks: Checks | None = None,
     frozen: bool = False,
     workers: int | None = None,
+    executor: Executor = "local",
     on_progress: Progress | None = None,
 ) -> PrepareReport:
     """Read the sources, drop broken rows and repeats, split without leaks, write `out` whole or not at all.
@@ -104,9 +110,12 @@ def prepare(
     otherwise.   max_bad: share of rows, in 0..1, that may be broken; above it the run is refused with what is wrong.
     seed: another seed, another split.   checks: what else to look for; None looks for broken rows and exact repeats alone.
     frozen: a result that is there may not be replaced by another one.   workers: processes that look at rows; None takes
-    one per core where there are many.   Raises HeedError; `out` is then as it was.
+    one per core where there are many.   executor: "ray" looks at rows on a cluster instead (`data.scale`); the result is
+    the same, byte for byte.   Raises HeedError; `out` is then as it was.
     """
     started = time.perf_counter()
+    if executor not in get_args(Executor):
+        raise HeedError(f"There is no executor {executor!r}.", "--executor", nearest(executor, get_args(Executor)))
     if not 0 <= max_bad <= 1:
         mend = "for example 0.01: at most one row in a hundred is broken"
         raise HeedError(f"max_bad is {max_bad}, expected 0 to 1", "data.max_bad", mend)
@@ -129,14 +138,21 @@ def prepare(
             ready = with_choices([(source.prompts, source.file) for source in inputs])
             inputs = [source._replace(prompts=how) for source, how in zip(inputs, ready, strict=True)]
             with Spool(folder, inputs, Tally(), checks) as spool:
-                size = crew_size(_local(inputs)) if workers is None else workers
-                read_inputs(spool, max_bad, checks, evaluations.short, size, on_progress)
+                look = _look(executor, inputs, workers, work_folder(out, now), on_progress or _silent)
+                read_inputs(spool, max_bad, checks, evaluations.short, look, on_progress)
                 card = _make(folder, spool, checks, evaluations, shares, seed, on_progress or _silent)
             card["fingerprint"] = now
             _write(folder / "card.json", json.dumps(card, ensure_ascii=False, indent=1) + "\n")
             _write(folder / "card.md", sheet.markdown(card))
             _write(folder / "card.html", sheet.page(card))
     return _report(out, card, reused, why, time.perf_counter() - started)
+
+
+def _look(executor: Executor, inputs: Sequence[Input], workers: int | None, work: Path, say: Progress) -> Look:
+    """Who looks at the rows."""
+    if executor == "ray":
+        return partial(on_ray, work=work, say=lambda what: say(what, 0))
+    return partial(looked_at_here, size=crew_size(_local(inputs)) if workers is None else workers)
 
 
 def _silent(what: str, rows: int) -> None:
@@ -206,7 +222,8 @@ def _division(spool: Spool, shares: Mapping[str, float], seed: int) -> tuple[lis
         there = [index for index in range(len(spool.keys)) if index not in spool.left_out]
         keys = spool.keys.chosen(there)
         fixed = [spool.sides[index] for index in there]
-        division = divide(keys, val=shares["val"], test=shares["test"], seed=seed, fixed=fixed)
+        sources = [spool.number(index) for index in there]
+        division = divide(keys, val=shares["val"], test=shares["test"], seed=seed, fixed=fixed, sources=sources)
         placed = zip(there, division.sides, strict=True)
         sides = {index: side for index, side in placed if index in spool.only_taught}
         held = [index for index, side in sides.items() if side != "train"]

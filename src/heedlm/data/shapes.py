@@ -195,6 +195,7 @@ def mend_unknown(value: Mapping[str, Any]) -> str:
         if near.startswith("did you mean"):
             return f"for '{name}': {near}"
     return (
-        "name the fields messages, instruction/output, prompt/completion or question/answer; or give a mapping of names"
-        " (heed data inspect FILE suggests one), or a prompt template (heed prompts list)"
+        "name the fields messages, instruction/output, prompt/completion or question/answer; or give a mapping of"
+        " names: --map question=FIELD --map answer=FIELD (heed data inspect FILE suggests one); or a prompt template"
+        " (heed templates list)"
     )

@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -89,11 +89,16 @@ def read_rows(path: Path) -> Iterator[Row | Problem]:
     All is streamed: no more than a window, a batch or one long row is held at once.
     """
     for name in data_files(path):
-        number = 1
-        for file in local_files(name):
-            for row in _read_file(file, name, number):
-                number += 1
-                yield row
+        yield from rows_in(name, local_files(name))
+
+
+def rows_in(name: Path, files: Iterable[Path]) -> Iterator[Row | Problem]:
+    """The rows of one name, which lie in these files, numbered from 1; as `read_rows`."""
+    number = 1
+    for file in files:
+        for row in _read_file(file, name, number):
+            number += 1
+            yield row
 
 
 def _missing(path: Path) -> HeedError:

@@ -123,12 +123,19 @@ def keys_of(example: Example) -> Keys:
 
 
 def divide(
-    keys: Sequence[Keys], *, val: float, test: float, seed: int, fixed: Sequence[Side | None] | None = None
+    keys: Sequence[Keys],
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    fixed: Sequence[Side | None] | None = None,
+    sources: Sequence[int] | None = None,
 ) -> Division:
     """Give every example a side.
 
     val, test: share of the groups, each in 0..1 and together below 1. With at least three free groups, a side that was
     asked for gets at least one, and so does train.   fixed: sides already given (a val or test file), else None.
+    sources: the number of the source of each example; one so large that its share is a group has one on each side.
     An example whose group is fixed on a better protected side, or whose whole prompt stands on one, is a leak: it must
     be left out, and `leaks` names the side that has it.
     """
@@ -155,7 +162,9 @@ def divide(
     held = np.full(len(names), -1, np.int8)  # the best protected side that a group is fixed on
     np.maximum.at(held, place, given)
     codes = held.copy()
-    codes[held < 0] = _codes_of_groups(names[held < 0], val, test, seed)
+    origins = np.full(len(names), np.iinfo(np.int64).max)  # of each group, the first source that has it
+    np.minimum.at(origins, place, np.zeros(len(keys), np.int64) if sources is None else np.asarray(sources, np.int64))
+    codes[held < 0] = _codes_of_groups(names[held < 0], origins[held < 0], val, test, seed)
     sides = np.where((given < 0) & (held[place] < 0), codes[place], np.maximum(given, 0))
     leaks = _leaks(prompts, sides, held[place])
     return Division(
@@ -173,7 +182,7 @@ def _columns(keys: Sequence[Keys]) -> tuple[Numbers, Numbers]:
     return groups, np.fromiter((key.prompt for key in keys), np.uint64, len(keys))
 
 
-def _codes_of_groups(groups: Numbers, val: float, test: float, seed: int) -> Numbers:
+def _codes_of_groups(groups: Numbers, origins: Numbers, val: float, test: float, seed: int) -> Numbers:
     """Each group lands on a point of 0..1; test takes the lowest, val the next, train the rest."""
     import numpy as np
 
@@ -190,6 +199,15 @@ def _codes_of_groups(groups: Numbers, val: float, test: float, seed: int) -> Num
     order = np.lexsort((groups, points))
     codes[order[:num_held]] = _CODE["val"]
     codes[order[:num_test]] = _CODE["test"]
+    asked: dict[Side, float] = {"test": test, "val": val}
+    together = np.lexsort((groups, points, origins))
+    for own in np.split(
+        together, np.flatnonzero(np.diff(origins[together])) + 1
+    ):  # groups of a source, by their points
+        for side, share in asked.items():
+            free = own[codes[own] == _CODE["train"]]
+            if share * len(own) >= 1 and len(free) > 1 and not (codes[own] == _CODE[side]).any():
+                codes[free[0]] = _CODE[side]
     return codes
 
 

@@ -14,14 +14,15 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from heedlm.data.card import LENGTHS, SourceTally, Tally, about, count_dropped, count_flag, count_kept, reason_of
 from heedlm.data.checks import Checks
 from heedlm.data.clean.rules import Finding
-from heedlm.data.crew import Crew
+from heedlm.data.crew import Looked
 from heedlm.data.decontaminate import ShortItems
 from heedlm.data.examine import Examined, Examiner
 from heedlm.data.items import Item
@@ -30,7 +31,6 @@ from heedlm.data.ledger import Ledger
 from heedlm.data.licences import Licence
 from heedlm.data.prompts.apply import NOT_MEANT, Prompting
 from heedlm.data.row import BY_ROW
-from heedlm.data.sources import read_rows
 from heedlm.data.split import KeyList, Side
 from heedlm.data.store import from_line, to_line
 from heedlm.data.words import WordFile, words
@@ -39,6 +39,9 @@ from heedlm.errors import HeedError, Problem
 DROPPED_VERSION = 1
 FLAGGED_VERSION = 1
 _SHOWN = 20  # problems shown when a run is refused
+
+Look: TypeAlias = "Callable[[Sequence[Path], Sequence[Examiner]], AbstractContextManager[Looked]]"
+"""Files and how to look at the rows of each -> what they give, for as long as a block lasts."""
 
 
 class Input(NamedTuple):
@@ -144,7 +147,7 @@ class Spool:
         self.words.add(found.words)
         self.short += ((index, item) for item in found.short)
         self.keys.append(found.keys)
-        self.sides.append(source.side)
+        self.sides.append("train" if source.side is None and found.mends else source.side)
         self._files.append(number)
         place = found.where.rpartition(":")[2]
         self._line_numbers.append(int(place.removeprefix(BY_ROW)))
@@ -199,6 +202,10 @@ class Spool:
         number = self._files[index]
         return f"{self.inputs[number].file}:{BY_ROW if number in self._by_row else ''}{self._line_numbers[index]}"
 
+    def number(self, index: int) -> int:
+        """The number of the input that example `index` came from."""
+        return self._files[index]
+
     def source(self, index: int) -> SourceTally:
         """The tally of the file that example `index` came from."""
         return self.tally.sources[str(self.inputs[self._files[index]].file)]
@@ -243,22 +250,21 @@ def read_inputs(
     max_bad: float,
     checks: Checks,
     short: ShortItems,
-    workers: int,
+    look: Look,
     on_progress: Callable[[str, int], None] | None,
 ) -> None:
     """Read every input into the spool. Raises HeedError when too much is broken, or nothing is left.
 
-    workers: processes that look at rows; the result is the same for any number.
+    look: who looks at the rows; the result is the same whoever it is.
     """
     fatal: list[Problem] = []
-    with Crew(workers) as crew:
+    files = [source.file for source in spool.inputs]
+    with look(files, [_examiner(source, checks, short) for source in spool.inputs]) as looked:
         for number, source in enumerate(spool.inputs):
             counts = spool.tally.sources[str(source.file)] = SourceTally()
             counts.licence_by = source.licence.by if source.licence is not None else ""
-            licence = source.licence.name if source.licence is not None else None
-            how = Examiner(source.mapping, checks.clean, checks.limits, short, source.prompts, licence)
             try:
-                for found in crew.examined(read_rows(source.file), how):
+                for found in looked(number):
                     counts.rows += 1
                     spool.add(number, found)
                     if on_progress is not None and counts.rows % 1000 == 0:
@@ -282,6 +288,11 @@ def read_inputs(
         if asked and side not in spool.sides:
             mend = "name other data: it holds no row, or every row of it is broken or repeats another"
             raise HeedError(f"no usable row is left for {side or 'train'}", ", ".join(asked), mend)
+
+
+def _examiner(source: Input, checks: Checks, short: ShortItems) -> Examiner:
+    licence = source.licence.name if source.licence is not None else None
+    return Examiner(source.mapping, checks.clean, checks.limits, short, source.prompts, licence)
 
 
 def _listed(spool: Spool) -> list[Problem]:

@@ -297,7 +297,7 @@ def _only_one(folder: Path) -> int:
         with suppress(OSError):
             os.close(handle)
         if isinstance(error, BlockingIOError):
-            what = "Another heed synth is at work in this folder."
+            what = "Another heed is at work in this folder."
             raise HeedError(what, str(folder), "wait for it, or choose another folder: --out FOLDER") from error
         raise
     return handle

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from heedlm.errors import HeedError, Problem
@@ -17,6 +17,7 @@ from heedlm.messages import Encoded, Example, Request, Segment
 from heedlm.templates.chat import ChatTemplate, plain, segments
 from heedlm.templates.controls import SEAM
 from heedlm.templates.render import render_request
+from heedlm.tokens.boundary import Reading, read_with_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -148,12 +149,16 @@ def encode_examples(
                 refused.extend(error.problems)
         if refused:
             continue
-        flat = [sequence for group in sequences for sequence in group]
-        encoded = iter(_encode_or_split(tokenizer, [stretches_of(sequence) for sequence in flat]))
+        encoded = iter(encode_segments(tokenizer, [sequence for group in sequences for sequence in group]))
         for group in sequences:
             yield [one for _ in group for one in next(encoded)]
     if refused:
         raise HeedError.of(shortened(refused))
+
+
+def encode_segments(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[Segment]]) -> list[list[Encoded]]:
+    """Ids and weights of rendered sequences: one `Encoded` each, or one per answer where one cannot be exact for all."""
+    return _encode_or_split(tokenizer, [stretches_of(sequence) for sequence in sequences])
 
 
 def shortened(problems: Sequence[Problem], limit: int = 20) -> list[Problem]:
@@ -204,25 +209,34 @@ def _one_per_answer(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
 
 def _exact(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[Stretch]]) -> list[Encoded | None]:
     """Each sequence tokenised as a whole; None where the text up to some boundary, alone, is not a prefix of that."""
-    texts = []
+    ends = [list(accumulate(len(stretch.text) for stretch in stretches)) for stretches in sequences]
+    wholes = ["".join(stretch.text for stretch in stretches) for stretches in sequences]
+    read = read_with_ends(tokenizer, wholes, ends)
+    others = [stretches for stretches, reading in zip(sequences, read, strict=True) if reading is None]
+    one_by_one = iter(_each_beginning(tokenizer, others))
+    found = (next(one_by_one) if reading is None else reading for reading in read)
+    return [None if it is None else _weighed(stretches, it) for stretches, it in zip(sequences, found, strict=True)]
+
+
+def _each_beginning(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[Stretch]]) -> list[Reading | None]:
+    """Each sequence with all its beginnings tokenised on their own; None where one of them is not a prefix of it."""
+    texts = [text for stretches in sequences for text in accumulate(stretch.text for stretch in stretches)]
+    ids = iter(ids_of(tokenizer, texts))
+    found: list[Reading | None] = []
     for stretches in sequences:
-        text = ""
-        for stretch in stretches:
-            text += stretch.text
-            texts.append(text)
-    readings = iter(ids_of(tokenizer, texts))
-    return [_join(stretches, [next(readings) for _ in stretches]) for stretches in sequences]
+        readings = [next(ids) for _ in stretches]
+        whole = readings[-1] if readings else []
+        counts = [len(reading) for reading in readings]
+        exact = counts == sorted(counts) and all(whole[: len(reading)] == reading for reading in readings)
+        found.append(Reading(whole, counts) if exact else None)
+    return found
 
 
-def _join(stretches: Sequence[Stretch], readings: Sequence[list[int]]) -> Encoded | None:
-    """readings: ids of the text up to the end of each stretch; the last is the whole."""
-    whole = readings[-1] if readings else []
+def _weighed(stretches: Sequence[Stretch], reading: Reading) -> Encoded:
     weights: list[float] = []
-    for stretch, ids in zip(stretches, readings, strict=True):
-        if len(ids) < len(weights) or whole[: len(ids)] != ids:
-            return None
-        weights.extend([stretch.weight] * (len(ids) - len(weights)))
-    return Encoded(tuple(whole), tuple(weights))
+    for stretch, count in zip(stretches, reading.counts, strict=True):
+        weights.extend([stretch.weight] * (count - len(weights)))
+    return Encoded(tuple(reading.ids), tuple(weights))
 
 
 def _apart(tokenizer: PreTrainedTokenizerBase, stretches: Sequence[Stretch]) -> Encoded:

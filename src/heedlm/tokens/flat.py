@@ -35,7 +35,7 @@ class Flat:
         self._ids.extend(one.ids)
         self._weights.extend(one.weights)
         self.lengths.append(len(one.ids))
-        self.learned.append(sum(weight > 0 for weight in one.weights))
+        self.learned.append(len(one.weights) - one.weights.count(0.0))
         self.rows.append(row)
         if len(self._ids) >= _HELD:
             self._flush()

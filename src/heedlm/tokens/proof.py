@@ -111,7 +111,7 @@ def prove(
         rows=len(examples),
         sequences=sum(map(len, encoded)),
         tokens=sum(len(one.ids) for group in encoded for one in group),
-        learned_tokens=sum(weight > 0 for group in encoded for one in group for weight in one.weights),
+        learned_tokens=sum(len(one.weights) - one.weights.count(0.0) for group in encoded for one in group),
         stopped=check.stopped,
         sanitized=check.sanitized,
         trimmed=check.trimmed,

@@ -6,20 +6,23 @@ import hashlib
 import json
 import random
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Encoded, Example
 from heedlm.templates.chat import ChatTemplate, fingerprint, stop_ids
 from heedlm.tokens.documents import encode_documents
+from heedlm.tokens.encode import ids_of
 from heedlm.tokens.flat import Flat, flat_of
 from heedlm.tokens.mixture import Mixed, Mixture, Stock, mix
 from heedlm.tokens.mixture import told as told_by_source
 from heedlm.tokens.proof import Proof, joined
-from heedlm.tokens.rows import Overflow, fit_rows, require_rows
+from heedlm.tokens.rows import Overflow, Rows, fit_rows, require_rows
 from heedlm.tokens.store import read_index
 from heedlm.tokens.write import Split, workshop, write_store
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 TRAIN, REPLAY = "train", "replay"
 CHUNK = 1024  # rows encoded and proved at once
+T = TypeVar("T")
 ALL = Mixture()  # every row of every source, once
 
 
@@ -131,15 +135,13 @@ def _made(
     flat, kept, shortened = Flat(place, name), 0, 0
     proofs: list[Proof] = []
     dropped: list[Problem] = []
-    for start in range(0, len(examples), CHUNK):
-        rows = fit_rows(
-            template,
-            tokenizer,
-            examples[start : start + CHUNK],
-            max_tokens=limits.max_tokens,
-            overflow=limits.overflow,
-            learn_reasoning=limits.learn_reasoning,
-        )
+    how = {"overflow": limits.overflow, "learn_reasoning": limits.learn_reasoning, "max_tokens": limits.max_tokens}
+
+    def fitted(start: int) -> tuple[int, Rows]:
+        return start, fit_rows(template, tokenizer, examples[start : start + CHUNK], **how)  # type: ignore[arg-type]
+
+    ids_of(tokenizer, ["."])  # turns off what its file may say about cutting and padding, while no other thread reads
+    for start, rows in _side_by_side(fitted, range(0, len(examples), CHUNK)):
         for row, sequence in zip(rows.row_of, rows.sequences, strict=True):
             flat.add(start + row, sequence)
         proofs.append(rows.proof)
@@ -148,6 +150,21 @@ def _made(
     proof = joined(proofs)
     require_rows(dropped, proof, limits.overflow)
     return Made(flat, kept, proof, tuple(dropped), shortened)
+
+
+def _side_by_side(make: Callable[[int], T], starts: Iterable[int]) -> Iterator[T]:
+    """What is made of each, in order, two at a time: while one is in the tokenizer, which lets go of Python, another renders."""
+    pending: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            for start in starts:
+                pending.append(pool.submit(make, start))
+                if len(pending) > 2:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _require_something(made: Mapping[str, Made], splits: Mapping[str, Sequence[Example]], limits: Limits) -> None:

@@ -50,7 +50,7 @@ def find(name: str) -> Found:
     if not Path(path).is_file():
         if path.endswith(ENDINGS) or "/" in path:
             raise HeedError("no such file of templates", path, "give the path of a YAML file that exists")
-        mend = f"{nearest(name, names())}   (all of them: heed prompts list; or the path of a YAML file)"
+        mend = f"{nearest(name, names())}   (all of them: heed templates list; or the path of a YAML file)"
         raise HeedError(f"there is no prompt template {name!r}", "prompts", mend)
     text = read_text(Path(path))
     found = Found(*parse_promptsource(text, path)) if is_promptsource(text) else Found((parse_template(text, path),))
@@ -60,7 +60,7 @@ def find(name: str) -> Found:
             raise HeedError(f"the file holds no usable template {part!r}", path, nearest(part, known))
         found = Found(tuple(template for template in found.templates if template.name == part))
     if not found.templates:
-        raise HeedError.of(found.refused or [Problem("the file holds no template", path, "see: heed prompts list")])
+        raise HeedError.of(found.refused or [Problem("the file holds no template", path, "see: heed templates list")])
     return found
 
 

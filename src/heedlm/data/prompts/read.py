@@ -71,7 +71,7 @@ class _Reader:
     def template(self) -> Template | None:
         top = self.located.value
         if not isinstance(top, dict):
-            self.wrong("a template file holds keys such as name, columns and wordings", "see: heed prompts show NAME")
+            self.wrong("a template file holds keys such as name, columns and wordings", "see: heed templates show NAME")
             return None
         self.known(top, _KEYS)
         if top.get("version", VERSION) != VERSION:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,13 +14,15 @@ from typing import Any
 
 @dataclass
 class Endpoint:
-    """say: the answer to a request body: a text, a JSON object, or (status, headers, JSON object).
+    """say: the answer to a request: a text, a JSON object, a status that is no success, or (status, headers, JSON
+    object); may be changed at any time.   hears: what of a request's body it is given.
 
     heard, keys: the text of every request, and the key it came with.   answered: how often each was answered with 200, to the last byte.
     gate: held back while it is not set.   tokens: of every answer, or None where the endpoint does not count.
     """
 
-    say: Callable[[dict[str, Any]], Any]
+    say: Callable[[Any], Any]
+    hears: Callable[[dict[str, Any]], Any] = lambda body: body
     tokens: tuple[int, int] | None = (10, 5)
     heard: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
@@ -33,6 +35,7 @@ class Endpoint:
 
 
 def asked(body: dict[str, Any]) -> str:
+    """The last message of a request."""
     return str(body["messages"][-1]["content"])
 
 
@@ -48,8 +51,13 @@ def completion(text: str | None, finish: str = "stop", tokens: tuple[int, int] |
     return told
 
 
+def served(say: Callable[[str], str | int]) -> AbstractContextManager[Endpoint]:
+    """An endpoint that answers the last message."""
+    return endpoint(say, hears=asked)
+
+
 @contextmanager
-def endpoint(say: Callable[[dict[str, Any]], Any], **more: Any) -> Iterator[Endpoint]:
+def endpoint(say: Callable[[Any], Any], **more: Any) -> Iterator[Endpoint]:
     state = Endpoint(say, **more)
     state.gate.set()
 
@@ -66,7 +74,7 @@ def endpoint(say: Callable[[dict[str, Any]], Any], **more: Any) -> Iterator[Endp
                 state.most_at_once = max(state.most_at_once, state.at_once)
             try:
                 state.gate.wait(60)
-                self.answer(body, state.say(body))
+                self.answer(body, state.say(state.hears(body)))
             except (BrokenPipeError, ConnectionResetError):
                 pass  # whoever asked is gone
             finally:
@@ -74,6 +82,7 @@ def endpoint(say: Callable[[dict[str, Any]], Any], **more: Any) -> Iterator[Endp
                     state.at_once -= 1
 
         def answer(self, body: dict[str, Any], said: Any) -> None:
+            said = (said, {}, {"error": {"message": "out of order"}}) if isinstance(said, int) else said
             status, headers, said = said if isinstance(said, tuple) else (200, {}, said)
             told = completion(said, tokens=state.tokens) if isinstance(said, str) else said
             data = json.dumps(told).encode()
