@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.typed import Heed, typed
+
 settings.register_profile("heed", deadline=None, derandomize=True)
 settings.load_profile("heed")
 
@@ -21,6 +23,12 @@ settings.load_profile("heed")
 def _hears_interrupts() -> None:
     """A shell lets what it starts in the background ignore SIGINT, and processes of tests would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
+    """The command line: `heed("eval", run)` gives its exit code, standard output and standard error."""
+    return typed(capsys)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,6 +39,18 @@ SameRecipe = Annotated[
 GridFile = Annotated[
     str | None, typer.Option("--grid", help="A system text: ask base and run with it as well. Prompt or tune?")
 ]
+SystemFile = Annotated[
+    str | None, typer.Option("--system", help="A system text: ask every model with a chat format with it as well.")
+]
+FewShot = Annotated[
+    str | None,
+    typer.Option("--few-shot", help="Rows, or a run: ask base models in their best frame, and behind solved examples."),
+]
+JudgedBy = Annotated[
+    str | None,
+    typer.Option("--judge", help="A model or http://HOST/v1#MODEL that judges the replies; budgets: `heed judge`."),
+]
+RubricFile = Annotated[Path | None, typer.Option("--rubric", help="With --judge: what makes an answer good.")]
 Noise = Annotated[bool, typer.Option("--noise-floor", help="Ask the last model twice: what differs is noise.")]
 Rescore = Annotated[bool, typer.Option("--rescore", help="Score the kept replies by today's checks; ask nothing.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Only say whether the evidence of a gate still holds.")]
@@ -63,22 +75,27 @@ def evaluate(
     gate: GateFile = None,
     same_recipe: SameRecipe = False,
     grid: GridFile = None,
+    system: SystemFile = None,
+    few_shot: FewShot = None,
     noise_floor: Noise = False,
     rescore: Rescore = False,
     verify: Verify = False,
     allow_leak: AllowLeak = False,
     force_template: ForceTemplate = False,
+    judge: JudgedBy = None,
+    rubric: RubricFile = None,
     settings: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare base and instruct, or any models, on the same items, with intervals; write report.json and report.md.
+    """Compare base and instruct, or any models, on the same items, with intervals; write report.html, .json and .md.
 
     Example: heed eval runs/first --against Qwen/Qwen3-0.6B-Base   (or: heed eval runs/old runs/new --gate gate.yaml)
     """
     screen = Screen(as_json, quiet)
+    asked = [*(settings or ()), *([f"eval.suites={json.dumps(suite)}"] if suite else [])]
     if verify:
-        _verify(screen, out or models[0])
+        _verify(screen, out or models[0], asked)
         return
     from heedlm import evaluating
     from heedlm.failures import program
@@ -89,30 +106,32 @@ def evaluate(
         "rescore": rescore,
         "allow_leak": allow_leak,
         "force_template": force_template,
-        "settings": [*(settings or ()), *([f"eval.suites={json.dumps(suite)}"] if suite else [])],
+        "judge": judge,
+        "rubric": rubric,
+        "settings": asked,
     }
-    alone = len(models) == 1 and not data and out is None and grid is None and not same_recipe
+    alone = len(models) == 1 and not (data or out or grid or system or few_shot or same_recipe)
     pair = evaluating.goes_as_a_pair(against) if alone else ""
     if pair:
         screen.say(f"{pair}: asked in its own format, as one of two models ({program()} eval {against} {models[0]}).")
     with screen.progress() as bars:
         how["on_progress"] = bar_per_arm(bars)
         if alone and not pair:
-            from heedlm.eval.report import to_json, to_terminal
+            from heedlm.eval.report import to_terminal
 
             one = evaluating.evaluate(run=models[0], against=against, **how)
-            decision, last = one.report.decision, one.files[2]
-            shown: tuple[Any, Any] = (to_json(one.report), to_terminal(one.report, screen.out.width))
+            decision, files = one.report.decision, one.files
+            page: Any = to_terminal(one.report, screen.out.width)
         else:
-            from heedlm.eval.pairs_report import pairs_json, pairs_terminal
+            from heedlm.eval.pairs_report import pairs_terminal
 
             names = [*([against] if against else evaluating.own_base(models)), *models]
             how |= {"data": data or (), "out": out or evaluating.COMPARISON, "same_recipe": same_recipe, "grid": grid}
+            how |= {"system": system, "few_shot": few_shot}
             many = evaluating.compare(models=names, **how)
-            decision, last = many.report.decision, many.files[1]
-            shown = (pairs_json(many.report), pairs_terminal(many.report))
-    screen.result(*shown)
-    screen.say(f"The report: {last}")
+            decision, files, page = many.report.decision, many.files, pairs_terminal(many.report)
+    screen.result(json.loads(files[0].read_text("utf8")), page)
+    screen.say(f"The report: {files[2]}")
     _leave(decision)
 
 
@@ -121,14 +140,14 @@ def _leave(decision: Decision | None) -> None:
         raise typer.Exit(NO if decision.call == "do not ship" else CANNOT_TELL)
 
 
-def _verify(screen: Screen, folder: str) -> None:
+def _verify(screen: Screen, folder: str, settings: list[str]) -> None:
     from heedlm.evaluating import evidence_of
 
     if not Path(folder).is_dir():
         raise HeedError(
             "There is no folder here.", folder, "name the run, or the --out folder, that a gate was asked for"
         )
-    call, changed = evidence_of(folder)
+    call, changed = evidence_of(folder, settings)
     lines = "".join(f"\n  {line}" for line in changed)
     holds = "the evidence holds" if not changed else f"but that is no longer what is here:{lines}"
     screen.result({"verdict": call, "changed": changed}, Text(f"{folder}: {call}; {holds}"))

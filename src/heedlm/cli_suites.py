@@ -84,6 +84,8 @@ def check(
     """
     from heedlm.eval.suites import proof, shipped
 
+    for name in names:
+        shipped.check_name(name)  # a name that was mistyped is no finding
     problems: list[Problem] = []
     number = 0
     for name in names:

@@ -22,11 +22,11 @@ from heedlm.eval.arms import (
     instruct,
     wrong_format,
 )
+from heedlm.eval.curves import Curve, curves_from, loss_plot
 from heedlm.eval.evaluate import Arm, evaluate
 from heedlm.eval.gate import gate, verdicts
 from heedlm.eval.gate_file import Gate
 from heedlm.eval.html import MOST_CASES, chosen_cases, to_html
-from heedlm.eval.plots import Curve, curves_from, loss_plot
 from heedlm.eval.report import to_json, to_markdown, to_terminal, write_report
 from heedlm.eval.results import EvalReport, Forgetting, Seconds
 from heedlm.eval.task import tasks_from
@@ -225,14 +225,14 @@ def _parse(html: str) -> _Page:
 def test_the_page_needs_nothing_but_itself(report: EvalReport) -> None:
     html = to_html(report, [Curve("training", ((1, 2.0), (2, 1.0)))])
     page = _parse(html)
-    assert page.links == []
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert "http://" not in html
     assert "https://" not in html
     assert "@import" not in html
     assert "url(" not in html
     assert page.counts["script"] == 1, "nothing a model said became code"
     assert len(page.ids) == len(set(page.ids))
-    assert page.counts["svg"] == 5
+    assert page.counts["svg"] > 4 * len(report.tasks)  # four plots have a lane for each task
     assert page.counts["article"] == MOST_CASES
     text = " ".join(page.words)
     assert headline(report) in text
@@ -409,13 +409,13 @@ def test_the_page_works_in_a_browser(opened) -> None:  # type: ignore[no-untyped
     page.locator("#more").click()
     assert page.locator(visible).count() == 80
     page.locator("#task").select_option("guide")
-    page.locator("#outcome").select_option("win")
+    page.locator("#outcome").select_option("win-0")
     shown = page.locator(visible)
     assert shown.count() > 0
     assert {shown.nth(n).get_attribute("data-task") for n in range(shown.count())} == {"guide"}
     page.locator("#find").fill("no such words anywhere")
     assert page.locator(visible).count() == 0
-    assert page.locator("#count").inner_text() == "0 shown of 0"
+    assert page.locator("#count").inner_text() == "none here fits"
     assert page.evaluate("document.documentElement.scrollWidth") <= 1000
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from heedlm import cli
 from heedlm.errors import HeedError
 from heedlm.runs import Run, write_text
 from heedlm.train import earlier
 from tests.families import checkpoint
-
-Heed = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out, err
-
-    return run
+from tests.typed import Heed
 
 
 def test_the_command_line_says_that_a_run_is_finished_and_gives_the_same_result(heed: Heed, tmp_path: Path) -> None:

@@ -103,9 +103,10 @@ def _chosen(chat: Chat, asks: Sequence[Ask], batch: int) -> Iterator[Answers]:
 
     Choices of the same figure, to the twelfth digit, are a tie: the reply is empty then, and nothing is guessed.
     """
-    members = sorted(
-        (index for index, ask in enumerate(asks) if ask.choices), key=lambda index: -_length(asks[index].request)
-    )
+    openings = {index: _opening(ask.request) for index, ask in enumerate(asks) if ask.choices}
+    common = Counter(openings.values())
+    alike = {index: opening if common[opening] >= _MANY else "" for index, opening in openings.items()}
+    members = sorted(openings, key=lambda index: (alike[index], -_length(asks[index].request)))
     answered = False
     for start in range(0, len(members), batch):
         indices = members[start : start + batch]

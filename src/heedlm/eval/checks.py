@@ -378,3 +378,7 @@ _KINDS: Mapping[str, _Kind] = {
     "words-from": _Kind(_words_from, ("text",), ("extra",)),
 }
 CHECK_TYPES: tuple[str, ...] = tuple(_KINDS)
+# What each type needs, and what it takes besides.
+CHECK_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    name: (kind.needs, kind.takes) for name, kind in _KINDS.items()
+}

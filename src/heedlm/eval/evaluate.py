@@ -15,10 +15,12 @@ from heedlm.eval.behaviour import BEHAVIOURS, base_behaviour
 from heedlm.eval.log import Item, append_items, read_items
 from heedlm.eval.many import benjamini_hochberg, holm
 from heedlm.eval.match import reference
+from heedlm.eval.questions import keep_questions, question
 from heedlm.eval.results import Answer, ArmResult, Case, EvalReport, Outcome, TaskResult, Unknown
 from heedlm.eval.scorers.registry import judged
 from heedlm.eval.stats import Interval, mean_interval, paired_difference, wilson
 from heedlm.eval.suites.asked import as_wanted
+from heedlm.eval.suites.suite import ITEM, VARIANT
 from heedlm.eval.task import metric
 from heedlm.eval.verdict import note
 from heedlm.messages import Chat, Example, Reply, Request, Sampling, Score, Task
@@ -90,6 +92,8 @@ def run_arm(
                 changed.append(found[index])
     if changed and log is not None:
         append_items(log, changed)
+    if log is not None:
+        keep_questions(log, tasks)
     todo = [index for index in range(len(rows)) if index not in found]
     if on_progress is not None:
         on_progress(arm.name, len(found), len(rows))
@@ -152,13 +156,6 @@ def scored_again(item: Item, task: Task, example: Example) -> Item:
     return scored(replace(item, question=item.question or question(example)), task, example)
 
 
-def question(example: Example) -> str:
-    """16 hex digits of the turns that are asked."""
-    turns = [(turn.role, turn.content, turn.reasoning, turn.tool_calls) for turn in example.messages[:-1]]
-    asked = json.dumps([turns, example.tools, example.template_kwargs], sort_keys=True, default=str)
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
-
-
 def _plain(request: Request) -> str:
     """The request as text for the log, where the model does not say what it saw."""
     if request.text is not None:
@@ -213,6 +210,7 @@ def compare(tasks: Sequence[Task], items: Sequence[Item], *, seed: int = 0) -> E
         unknown=_unknown(invented, real) if invented else None,
         stop_rate={arm: _stop_rate([item for item in items if item.arm == arm]) for arm in arms if arm != BASE_FAIR},
         spans=spans,
+        models={item.arm: item.model for item in items if item.model},
     )
 
 
@@ -278,12 +276,18 @@ def arm_result(items: Sequence[Item], groups: Sequence[str]) -> ArmResult:
 
 
 def _case(task: Task, example: Example, items: Mapping[str, Item]) -> Case:
-    answers_ = {arm: Answer(i.reply, i.score, i.why, i.stop_reason, i.prompt) for arm, i in items.items()}
+    answers_ = {
+        arm: Answer(i.reply, i.score, i.why, i.stop_reason, i.prompt, i.tokens, i.seconds, i.error)
+        for arm, i in items.items()
+    }
     before, after = items[BASE].score, items[INSTRUCT].score
     outcome: Outcome = "both right" if after >= 1 else "neither"
     if after != before:
         outcome = "win" if after > before else "loss"
-    return Case(example.id, task.name, task.kind, history(example), reference(example), answers_, outcome)
+    item, form = example.meta.get(ITEM, ""), example.meta.get(VARIANT, {})
+    places = {str(axis): str(place) for axis, place in form.items()} if isinstance(form, Mapping) else {}
+    turns, right = history(example), reference(example)
+    return Case(example.id, task.name, task.kind, turns, right, answers_, outcome, str(item), places)
 
 
 def is_refusal(reply: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,12 +22,14 @@ _OF_A_MODEL = (".safetensors", ".json", ".jinja", ".model", ".txt", ".bin")
 _NOT = ("heed.json",)
 
 
-def hash_of(path: Path) -> str:
-    """The SHA-256 of a file, in 64 hex digits."""
+def hash_of(path: Path, most: int | None = None) -> str:
+    """The SHA-256 of a file, or of its first `most` bytes, in 64 hex digits."""
     digest = hashlib.sha256()
+    left = path.stat().st_size if most is None else most
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(min(1 << 20, left)):
             digest.update(block)
+            left -= len(block)
     return digest.hexdigest()
 
 
@@ -55,22 +58,34 @@ def write_evidence(
     suite: str,
     gate: Path,
     about: Mapping[str, Any],
+    config: Mapping[str, Any] | None = None,
+    logs: Sequence[Path] = (),
+    root: Path | None = None,
 ) -> Path:
     """`folder`/evidence.json, written whole or not at all.
 
-    models: folders by role, hashed file by file; those inside `folder` are named from there.   files: data, log and report.
-    about: command, versions, machine, date.
+    models: folders by role, hashed file by file.   files: data and report.   logs: files that only grow; what is added later
+    does not count.   root: the run that `folder` is in; what lies inside of it is named from there, so that it can be moved.
+    about: command, versions, machine, date.   config: the settings of the evaluation, as they were resolved.
     """
+    root = root or folder
     value = {
         "version": VERSION,
         "verdict": decision.call,
         "figures": [asdict(figure) for figure in decision.figures],
         "models": {
-            role: {"folder": _named(path, folder), "sha256": hashes_of_model(path)} for role, path in models.items()
+            role: {"folder": _named(path, root), "sha256": hashes_of_model(path)} for role, path in models.items()
         },
-        "files": {_named(path, folder): hash_of(path) for path in files if path.is_file()},
+        "files": {_named(path, root): hash_of(path) for path in files if path.is_file()},
+        "logs": {
+            _named(path, root): {"bytes": path.stat().st_size, "sha256": hash_of(path)}
+            for path in logs
+            if path.is_file()
+        },
+        "root": os.path.relpath(root.resolve(), folder.resolve()),
         "gate": {"file": str(gate), "sha256": hash_of(gate)},
         "suite": suite,
+        "config": dict(config or {}),
         "about": dict(about),
     }
     write_json(folder / NAME, value)
@@ -80,14 +95,15 @@ def write_evidence(
 def read_evidence(folder: Path) -> dict[str, Any]:
     """What evidence.json holds. Raises HeedError where there is none, or none that can be read."""
     path = folder / NAME
+    mend = "ask a gate first: the same command with --gate gate.yaml in place of --verify"
     try:
         value = json.loads(path.read_text("utf8"))
     except FileNotFoundError:
-        raise HeedError("No gate was asked here yet.", str(path), f"heed eval {folder} --gate gate.yaml") from None
+        raise HeedError("No gate was asked here yet.", str(path), mend) from None
     except ValueError:
         value = None
     if not isinstance(value, dict) or value.get("version") != VERSION or "verdict" not in value:
-        raise HeedError(f"This is no evidence of version {VERSION}.", str(path), f"heed eval {folder} --gate gate.yaml")
+        raise HeedError(f"This is no evidence of version {VERSION}.", str(path), mend)
     return value
 
 
@@ -95,8 +111,9 @@ def changes(folder: Path) -> list[str]:
     """What is no longer as it was when the verdict was reached; empty where the evidence still holds."""
     value = read_evidence(folder)
     found = []
+    root = folder / value.get("root", ".")
     for role, model in value["models"].items():
-        place = _placed(model["folder"], folder)
+        place = _placed(model["folder"], root)
         now = hashes_of_model(place) if place.is_dir() else {}
         if not now:
             found.append(f"{role}: the model is gone ({place})")
@@ -106,8 +123,12 @@ def changes(folder: Path) -> list[str]:
                 found.append(f"{role}: {name} {_how(name in model['sha256'], name in now)}")
     for name, was in {**value["files"], value["gate"]["file"]: value["gate"]["sha256"]}.items():
         # the gate's file is named as it was typed, the others from the folder on
-        path = Path(name) if name == value["gate"]["file"] else _placed(name, folder)
+        path = Path(name) if name == value["gate"]["file"] else _placed(name, root)
         if not path.is_file() or hash_of(path) != was:
+            found.append(f"{name} {_how(True, path.is_file())}")
+    for name, log in value.get("logs", {}).items():
+        path = _placed(name, root)
+        if not path.is_file() or hash_of(path, log["bytes"]) != log["sha256"]:
             found.append(f"{name} {_how(True, path.is_file())}")
     return found
 

@@ -14,6 +14,7 @@ from heedlm.data.words import WordFile, line_of, told, words
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Example
 
+TAUGHT = "taught"  # where an item's meta says that it stands in the training rows on purpose: a mended answer
 _SHOWN = 10  # rows that a refusal names
 
 
@@ -30,18 +31,26 @@ def find_leaks(items: Sequence[Example], training: Sequence[Example], *, edited:
 
     Questions are the same when their user and tool turns have the same words in the same order, whatever the system
     text, case and punctuation.   edited: look as well for rows that hold question and answer of an item with changed
-    words, as `heed prepare` does within a run.
+    words, as `heed prepare` does within a run. Items that are taught on purpose are no leaks.
     """
-    asked = {key: row for row in reversed(training) for key in _questions(row)}
-    found = {}
-    for item in items:
-        row = asked.get(_key(_turns(item, len(item.messages) - 1)))
-        if row is not None:
-            found[item.id] = Leak(item, row, "the same question")
+    items = [item for item in items if item.meta.get(TAUGHT) is not True]
+    found = _asked_again(items, training)
     if edited and items and training:
         for leak in _edited([item for item in items if item.id not in found], training):
             found.setdefault(leak.item.id, leak)
     return [found[item.id] for item in items if item.id in found]
+
+
+def find_taught(items: Sequence[Example], training: Sequence[Example]) -> list[Leak]:
+    """The items that were trained on as they should be: cases of mended answers."""
+    return list(_asked_again([item for item in items if item.meta.get(TAUGHT) is True], training).values())
+
+
+def _asked_again(items: Sequence[Example], training: Sequence[Example]) -> dict[str, Leak]:
+    """By the id of an item, the first training row that asks the same."""
+    asked = {key: row for row in reversed(training) for key in _questions(row)}
+    rows = {item.id: (item, asked.get(_key(_turns(item, len(item.messages) - 1)))) for item in items}
+    return {name: Leak(item, row, "the same question") for name, (item, row) in rows.items() if row is not None}
 
 
 def refuse(leaks: Sequence[Leak], num_items: int) -> HeedError:
@@ -59,6 +68,13 @@ def refuse(leaks: Sequence[Leak], num_items: int) -> HeedError:
 def caveat(leaks: Sequence[Leak], num_items: int) -> str:
     """The same as a line for the headline."""
     return f"LEAK: {len(leaks):,} of {num_items:,} items were in the training rows."
+
+
+def caveat_of_taught(leaks: Sequence[Leak], num_items: int) -> str:
+    """What the headline says of items that are taught on purpose."""
+    return (
+        f"TAUGHT: {len(leaks):,} of {num_items:,} items are mended answers that were trained on, to see that they hold."
+    )
 
 
 def _questions(row: Example) -> Iterator[str]:

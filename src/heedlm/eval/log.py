@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import get_args
@@ -59,8 +59,13 @@ _NEW = ("model", "question", "tokens", "reasoning", "tool_calls", "error")
 
 
 def append_items(path: Path, items: Iterable[Item]) -> None:
-    """Add lines at the end of the log, all of them in one write, so that two writers never mix inside a line."""
-    lines = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
+    """Add items at the end of the log."""
+    append_lines(path, [json.dumps(asdict(item), ensure_ascii=False) for item in items])
+
+
+def append_lines(path: Path, told: Sequence[str]) -> None:
+    """Add lines at the end of a file, all of them in one write, so that two writers never mix inside a line."""
+    lines = "".join(line + "\n" for line in told)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         mend_tail(path)

@@ -12,7 +12,7 @@ from heedlm.eval.evaluate import Arm, compare, group_of, run_arm
 from heedlm.eval.grid import Grid
 from heedlm.eval.log import Item
 from heedlm.eval.many import SeedsDifference, benjamini_hochberg, holm, seeds_difference
-from heedlm.eval.results import Decision, EvalReport, Noise
+from heedlm.eval.results import Decision, EvalReport, Judgement, Noise
 from heedlm.eval.stats import Difference, paired_difference
 from heedlm.eval.suites.measure import Measured
 from heedlm.messages import Sampling, Task
@@ -21,12 +21,14 @@ from heedlm.messages import Sampling, Task
 class Contender(NamedTuple):
     """One model of a comparison. name: as the report calls it.   open: loads it, only when it is its turn.
 
-    asked: "messages" in its own chat template, or "plain text", as a base model is asked.
+    asked: in words: messages in its own chat template, or plain text, as a base model is asked.   plain: the latter, and
+    nothing before the text.
     """
 
     name: str
     open: Callable[[], Arm]
     asked: str
+    plain: bool = False
 
 
 class Pair(NamedTuple):
@@ -42,7 +44,8 @@ class Pair(NamedTuple):
 class PairsReport:
     """models: names, the one compared with first.   asked: how each was asked.   seeds: where all others are one recipe
     under several seeds.   caveats: what has to stand in the headline.   decision: of a gate, for a single pair.
-    grid: of two models, each without and with a system text.   suites: what they measure beside the means."""
+    grid: of two models, each without and with a system text.   suites: what they measure beside the means.   judged: what
+    a judge thinks."""
 
     models: tuple[str, ...]
     asked: Mapping[str, str]
@@ -54,6 +57,7 @@ class PairsReport:
     about: Mapping[str, str] = field(default_factory=dict)
     grid: Grid | None = None
     suites: tuple[Measured, ...] = ()
+    judged: tuple[Judgement, ...] = ()
 
 
 def ask_all(

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 from heedlm.eval import words
 from heedlm.eval.arms import BASE, INSTRUCT
+from heedlm.eval.conduct import conduct, conduct_json
 from heedlm.eval.grid import Grid
+from heedlm.eval.html_pairs import merged, pairs_page
+from heedlm.eval.html_parts import plain
 from heedlm.eval.pairs import Pair, PairsReport
-from heedlm.eval.report import decision_lines, decision_text, notes
+from heedlm.eval.pairs_words import pairs_headline
+from heedlm.eval.report import as_text, cell, decision_lines, decision_text, folded_table, judged_lines, notes
 from heedlm.eval.results import TaskResult
 from heedlm.eval.stats import Difference
 from heedlm.eval.suites.measure import sentences
 from heedlm.messages import JSON
-from heedlm.runs import write_json, write_text
+from heedlm.runs import write_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -26,12 +30,13 @@ VERSION = 1
 _DIGITS = 6
 
 
-def write_pairs(report: PairsReport, folder: Path) -> tuple[Path, Path]:
-    """report.json and report.md in a folder, each written whole or not at all."""
-    json_, markdown = folder / "report.json", folder / "report.md"
-    write_json(json_, pairs_json(report))
-    write_text(markdown, pairs_markdown(report))
-    return json_, markdown
+def write_pairs(report: PairsReport, folder: Path) -> tuple[Path, Path, Path]:
+    """report.json, report.md and report.html in a folder, each written whole or not at all."""
+    json_, markdown, page = (folder / f"report.{ending}" for ending in ("json", "md", "html"))
+    write_text(json_, as_text(pairs_json(report)))
+    write_text(markdown, plain(pairs_markdown(report)))
+    write_text(page, pairs_page(report))
+    return json_, markdown, page
 
 
 def pairs_json(report: PairsReport) -> dict[str, JSON]:
@@ -47,6 +52,8 @@ def pairs_json(report: PairsReport) -> dict[str, JSON]:
         "decision": None if report.decision is None else asdict(report.decision),
         "grid": None if report.grid is None else _grid_json(report.grid),
         "suites": [asdict(one) for one in report.suites],
+        "replies": conduct_json(conduct(merged(report))),
+        "judged": [asdict(one) for one in report.judged],
         "about": dict(report.about),
     }
 
@@ -76,6 +83,10 @@ def _pair_json(pair: Pair) -> dict[str, JSON]:
         "second": pair.second,
         "all": _numbers(pair.all),
         "tasks": [_task_json(task) for task in pair.report.tasks],
+        "weights": {
+            "first": pair.report.models.get(BASE, ""),
+            "second": pair.report.models.get(INSTRUCT, ""),
+        },
         "stop_rate": {"first": pair.report.stop_rate[BASE], "second": pair.report.stop_rate[INSTRUCT]},
         "outcomes": {name: sum(case.outcome == name for case in pair.report.cases) for name in ("win", "loss")},
     }
@@ -107,49 +118,20 @@ def _task_json(task: TaskResult) -> dict[str, JSON]:
     }
 
 
-def pairs_headline(report: PairsReport) -> str:
-    """One sentence for each pair, or the advice of a grid, after what it must not be read without."""
-    if report.grid is not None:
-        return " ".join([*report.caveats, report.grid.advice])
-    return " ".join([*report.caveats, *map(_sentence, report.pairs)])
-
-
-def _sentence(pair: Pair) -> str:
-    found = pair.all
-    span = f"95 % interval {words.points(found.low)} to {words.points(found.high)}"
-    if sure(found):
-        better = "better" if found.mean > 0 else "worse"
-        size = words.points(abs(found.mean)).lstrip("+")
-        return f"{pair.second} is {better} than {pair.first} by {size} points on {found.n:,} items ({span})."
-    could = words.points(found.smallest).lstrip("+")
-    return (
-        f"No sure difference between {pair.second} and {pair.first} on {found.n:,} items ({span}); "
-        f"so many show one from {could} points on."
-    )
-
-
-def sure(found: Difference) -> bool:
-    """Whether interval and p-value agree that there is a difference."""
-    return found.p < words.SURE and not found.low <= 0 <= found.high
-
-
 def pairs_markdown(report: PairsReport) -> str:
     """The comparison for a pull request."""
     lines = [f"**{pairs_headline(report)}**", ""]
     for pair in report.pairs:
         lines += [f"### {pair.second} against {pair.first}", ""]
-        lines += [
-            f"| task | n | can show | {pair.first} | {pair.second} | difference, points | 95 % interval | p, Holm |"
-        ]
-        lines += ["|---|--:|--:|--:|--:|--:|:-:|--:|"]
-        lines += ["| " + " | ".join(cells) + " |" for cells in _rows(pair)]
+        head = ("task", "n", "can show", pair.first, pair.second, "difference, points", "95 % interval", "p, Holm")
+        rows = ["| " + " | ".join(map(cell, cells)) + " |" for cells in (head, *_rows(pair))]
+        lines += folded_table([rows[0], "|---|--:|--:|--:|--:|--:|:-:|--:|", *rows[1:]])
         lines += ["", *(f"- {line}" for line in _facts(pair)), ""]
     lines += [*(f"- {line}" for line in _shared(report)), ""]
+    lines += judged_lines(report.judged)
     lines += decision_lines(report.decision)
     lines += ["| how to reproduce | |", "|---|---|"]
-    lines += [
-        f"| {name} | {' '.join(value.replace('|', chr(92) + '|').split())} |" for name, value in report.about.items()
-    ]
+    lines += [f"| {name} | {cell(value)} |" for name, value in report.about.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,197 +1,231 @@
-"""The plots of a report as inline SVG that takes its colours from the page."""
+"""The plots of a report: rows of text with a lane of SVG each, which fit any width and take colours from the page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from heedlm.eval import words
-from heedlm.eval.arms import BASE, INSTRUCT
 from heedlm.eval.behaviour import BEHAVIOURS
-from heedlm.eval.results import EvalReport, TaskResult
+from heedlm.eval.conduct import Lengths
+from heedlm.eval.html_parts import name, span_points, text
+from heedlm.eval.results import TaskResult
 
-_WIDTH = 880
-_LABEL = 210  # where plots begin, right of the task names
+# Marks differ in shape as well as in colour, so that they can be told apart in grey and by everybody.
+_SHAPES = {
+    "ring": "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z",
+    "disc": "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0z",
+    "square": "M-4.5-4.5h9v9h-9z",
+    "triangle": "M0-5.5L5.5 4.5H-5.5z",
+    "diamond": "M0-6L6 0L0 6L-6 0z",
+    "drop": "M0 5.5L5.5-4.5H-5.5z",
+}
+SHAPES = tuple(_SHAPES)
+_TOLD = {1: "better for sure", 0: "may be luck", -1: "worse for sure"}
+_SURE = {1: ("better", "disc"), 0: ("unsure", "ring"), -1: ("worse", "diamond")}
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """A line over training steps. points: (step, value), ascending in step."""
+class Estimate:
+    """One row of a forest plot, as shares. sure: 1 better, -1 worse, 0 neither.   link: the task that a click shows
+    examples of; "" for none.   whole: of all items together."""
 
     name: str
-    points: tuple[tuple[float, float], ...]
+    mean: float
+    low: float
+    high: float
+    sure: int
+    n: int
+    link: str = ""
+    whole: bool = False
 
 
-def curves_from(rows: Iterable[Mapping[str, object]]) -> list[Curve]:
-    """Training and validation loss from the lines of metrics.jsonl: those with a `step` and a finite `loss` or
-    `val_loss`."""
-    kept = list(rows)
-    curves = []
-    for name, title in (("loss", "training"), ("val_loss", "validation")):
-        points = []
-        for row in kept:
-            step, value = row.get("step"), row.get(name)
-            if isinstance(step, int | float) and isinstance(value, int | float) and math.isfinite(value):
-                points.append((float(step), float(value)))
-        if points:
-            curves.append(Curve(title, tuple(points)))
-    return curves
+@dataclass(frozen=True, slots=True)
+class Series:
+    """An arm or a model in a plot. style: class with its colour.   shape: of its mark.   small: beside the others."""
+
+    name: str
+    style: str
+    shape: str
+    small: bool = False
 
 
-def forest(tasks: Sequence[TaskResult]) -> str:
-    """Difference of each task with its interval, around a line at zero."""
-    left, right, row = _LABEL, _WIDTH - 170, 26
-    low = min(0.0, math.floor(min(task.low for task in tasks) * 4) / 4)
-    high = max(0.0, math.ceil(max(task.high for task in tasks) * 4) / 4, low + 0.25)
-    height = row * len(tasks) + 44
-
-    def x(value: float) -> float:
-        return left + (value - low) / (high - low) * (right - left)
-
-    parts = [_axis(x, _ticks(low, high), 8, height - 36, lambda tick: words.points(tick) if tick else "0")]
-    parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="8" y2="{height - 36}"/>')
-    for index, task in enumerate(tasks):
-        y = 8 + row * index + row / 2
-        side = {1: "better", -1: "worse", 0: "unsure"}[words.sure(task)]
-        span = f"{words.points(task.low)} to {words.points(task.high)}"
-        parts.append(
-            f'<g class="{side}"><title>{escape(words.task_title(task.name))}: {words.points(task.difference)} points, '
-            f"95 % interval {span}, n = {task.n}</title>"
-            f"{_label(words.task_title(task.name), y)}"
-            f'<line class="whisker" x1="{x(task.low):.1f}" x2="{x(task.high):.1f}" y1="{y}" y2="{y}"/>'
-            f'<circle class="point" cx="{x(task.difference):.1f}" cy="{y}" r="5"/>'
-            f'<text class="value" x="{right + 22}" y="{y + 4}">{words.points(task.difference)}'
-            f'<tspan class="quiet" dx="8">{span}</tspan></text></g>'
-        )
-    parts.append(f'<text class="quiet" x="{left}" y="{height - 2}">percentage points gained by tuning</text>')
-    return _svg(height, "Gain of each task with its 95 % interval", parts)
+def of_tasks(tasks: Iterable[TaskResult]) -> list[Estimate]:
+    return [
+        Estimate(words.task_title(one.name), one.difference, one.low, one.high, words.sure(one), one.n, one.name)
+        for one in tasks
+    ]
 
 
-def arm_bars(report: EvalReport) -> str:
-    """Mean score of every arm over the tasks, one bar each."""
-    arms = list(report.arms)
-    row, left, right = 34, _LABEL, _WIDTH - 60
-    parts = []
-    for index, arm in enumerate(arms):
-        score = sum(task.arms[arm].score for task in report.tasks) / len(report.tasks)
-        y, width = 4 + row * index, score * (right - left)
-        parts.append(
-            f'<g class="arm-{escape(arm)}"><title>{escape(words.arm_name(arm))}: {words.percent(score)}</title>'
-            f"{_label(words.arm_name(arm), y + 12)}"
-            f'<rect class="track" x="{left}" y="{y}" width="{right - left}" height="22" rx="4"/>'
-            f'<rect class="bar" x="{left}" y="{y}" width="{max(width, 2):.1f}" height="22" rx="4"/>'
-            f'<text class="value" x="{right + 10}" y="{y + 16}">{words.percent(score)}</text></g>'
-        )
-    return _svg(row * len(arms) + 4, "Mean score of each arm over all tasks", parts)
+def reach(rows: Iterable[Estimate]) -> tuple[float, float]:
+    """From where to where an axis for these rows goes: zero is on it, and its ends are round."""
+    ends = [(row.low, row.high) for row in rows]
+    low = min(0.0, math.floor(min(low for low, _ in ends) * 5) / 5)
+    return low, max(0.0, math.ceil(max(high for _, high in ends) * 5) / 5, low + 0.2)
 
 
-def arm_dots(report: EvalReport) -> str:
-    """Score of every arm on every task: one line per task, from base to instruct."""
-    arms = list(report.arms)
-    row, left, right = 26, _LABEL, _WIDTH - 60
-    height = row * len(report.tasks) + 30
+def forest(rows: Sequence[Estimate], unit: str, ends: tuple[float, float] | None = None) -> str:
+    """Differences with their intervals around a line at zero. unit: what the axis counts, safe.   ends: of the axis, where
+    several plots are to be compared."""
+    low, high = ends or reach(rows)
+    ticks = ticks_between(low, high)
 
     def x(value: float) -> float:
-        return left + value * (right - left)
+        return 100 * (value - low) / (high - low)
 
-    parts = [_axis(x, (0, 0.25, 0.5, 0.75, 1), 8, height - 22, words.percent)]
-    for index, task in enumerate(report.tasks):
-        y = 8 + row * index + row / 2
-        start, end = sorted((task.arms[BASE].score, task.arms[INSTRUCT].score))
-        parts.append(_label(words.task_title(task.name), y))
-        parts.append(f'<line class="span" x1="{x(start):.1f}" x2="{x(end):.1f}" y1="{y}" y2="{y}"/>')
-        # The tuned arm is drawn last, so that it is never hidden.
-        for arm in sorted(arms, key=lambda name: (name == INSTRUCT, name == BASE)):
-            score = task.arms[arm].score
-            size = 6 if arm in (BASE, INSTRUCT) else 4.5
-            parts.append(
-                f'<g class="arm-{escape(arm)}"><circle class="dot" cx="{x(score):.1f}" cy="{y}" r="{size}">'
-                f"<title>{escape(words.task_title(task.name))}, {escape(words.arm_name(arm))}: {words.percent(score)}"
-                "</title></circle></g>"
-            )
-    return _svg(height, "Score of every arm on every task", parts)
+    grid = _grid(x(tick) for tick in ticks if tick)
+    zero = f'<line class="zero" x1="{x(0):.2f}%" x2="{x(0):.2f}%" y1="0" y2="100%"/>'
+    shown = []
+    for row in rows:
+        style, shape = _SURE[row.sure]
+        whisker = f'<line class="whisker" x1="{x(row.low):.2f}%" x2="{x(row.high):.2f}%" y1="50%" y2="50%"/>'
+        said = (
+            f"{words.points(row.mean)} points, 95 % interval {span_points(row.low, row.high)}, n = {row.n:,}: {style}"
+        )
+        label = _task_link(row.name, row.link) + f'<span class="hidden">: {_TOLD[row.sure]}</span>'
+        value = f'<b>{words.points(row.mean)}</b> <span class="quiet">{span_points(row.low, row.high)}</span>'
+        marks = f"<title>{name(row.name)}: {said}</title>{whisker}{mark(shape, x(row.mean))}"
+        whole = " whole" if row.whole else ""
+        shown.append(_row(label, grid + zero + f'<g class="{style}">{marks}</g>', value, f"{style}{whole}"))
+    axis = _axis([(x(tick), words.points(tick) if tick else "0") for tick in ticks], unit)
+    return _plot("Differences with their 95 % intervals", [*shown, axis], "forest")
+
+
+def bars(scores: Sequence[tuple[Series, float]]) -> str:
+    """One score in 0..1 per series."""
+    shown = []
+    for series, score in scores:
+        lane = '<rect class="track" width="100%" height="100%" rx="3"/>'
+        lane += f'<rect class="bar {series.style}" width="{max(100 * score, 0.3):.2f}%" height="100%" rx="3"/>'
+        shown.append(_row(name(series.name), lane, f"<b>{words.percent(score)}</b>", "thick"))
+    return _plot("Mean scores", shown, "bars")
+
+
+def dots(series: Sequence[Series], rows: Sequence[tuple[str, str, Sequence[float | None]]]) -> str:
+    """Scores in 0..1 of several series: (name, task that a click shows, score of each series; None: not asked)."""
+    ticks = (0, 25, 50, 75, 100)
+    grid = _grid(ticks)
+    shown = []
+    for title, link, scores in rows:
+        there = [score for score in scores if score is not None]
+        lane = f'<line class="span" x1="{100 * min(there):.2f}%" x2="{100 * max(there):.2f}%" y1="50%" y2="50%"/>'
+        # The big marks are drawn last, so that they are never hidden.
+        for one, score in sorted(zip(series, scores, strict=True), key=lambda pair: not pair[0].small):
+            if score is not None:
+                told = f"{name(title)}, {name(one.name)}: {words.percent(score)}"
+                lane += mark(one.shape, 100 * score, one.style, told, one.small)
+        said = "".join(
+            f'<span class="hidden">{name(s.name)} {_share(v)}, </span>' for s, v in zip(series, scores, strict=True)
+        )
+        shown.append(_row(_task_link(title, link) + said, grid + lane, "", ""))
+    return _plot("Scores", [*shown, _axis([(tick, f"{tick} %") for tick in ticks], "")], "dots")
 
 
 def behaviour_bars(tasks: Sequence[TaskResult]) -> str:
     """What the base model did with the items of each task, as shares of one bar."""
-    row, left, right = 26, _LABEL, _WIDTH - 20
-    parts = []
-    for index, task in enumerate(tasks):
-        y, at, title = 4 + row * index, float(left), escape(words.task_title(task.name))
-        parts.append(_label(words.task_title(task.name), y + 9))
-        total = sum(task.behaviour.values())
-        for number, name in enumerate(BEHAVIOURS):
-            count = task.behaviour.get(name, 0)
+    shown = []
+    for task in tasks:
+        at, total, lane = 0.0, sum(task.behaviour.values()), ""
+        for number, what in enumerate(BEHAVIOURS):
+            count = task.behaviour.get(what, 0)
             if count:
-                width = count / total * (right - left)
-                parts.append(
-                    f'<rect class="did-{number}" x="{at:.1f}" y="{y}" width="{max(width - 1.5, 0.5):.1f}" height="17" '
-                    f'rx="2"><title>{title}: {escape(name)}, {count} of {total}</title></rect>'
+                width = 100 * count / total
+                lane += (
+                    f'<rect class="did-{number}" x="{at:.2f}%" width="{width:.2f}%" height="100%">'
+                    f"<title>{text(what)}: {count} of {total}</title></rect>"
                 )
                 at += width
-    return _svg(row * len(tasks) + 2, "What the base model does with each task", parts)
+        shown.append(_row(name(words.task_title(task.name)), lane, "", "thick"))
+    return _plot("What the base model does with each task", shown, "stacked")
 
 
-def loss_plot(curves: Sequence[Curve]) -> str:
-    """Training and validation loss over the steps."""
-    left, right, top, bottom = 56, _WIDTH - 130, 10, 230
-    steps = [step for curve in curves for step, _ in curve.points]
-    values = [value for curve in curves for _, value in curve.points]
-    first, last = min(steps), max(max(steps), min(steps) + 1)
-    low, high = min(0.0, min(values)), max(values) * 1.05 or 1.0
-
-    def x(step: float) -> float:
-        return left + (step - first) / (last - first) * (right - left)
-
-    def y(value: float) -> float:
-        return bottom - (value - low) / (high - low) * (bottom - top)
-
-    parts = []
-    for tick in _ticks(low, high):
-        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(f'<text class="tick end" x="{left - 8}" y="{y(tick) + 4:.1f}">{tick:g}</text>')
-    parts += [f'<text class="tick" x="{x(tick):.1f}" y="{bottom + 18}">{tick:g}</text>' for tick in _ticks(first, last)]
-    labels: list[float] = []
-    for number, curve in enumerate(curves):
-        thin = curve.points[:: max(1, len(curve.points) // 600)]
-        path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in thin)
-        at = y(curve.points[-1][1])
-        while any(abs(at - other) < 15 for other in labels):
-            at -= 15
-        labels.append(at)
-        marks = "".join(f'<circle class="mark" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3"/>' for s, v in thin)
-        parts.append(
-            f'<g class="curve-{number}"><polyline class="curve" points="{path}"/>{marks if len(thin) <= 40 else ""}'
-            f'<text class="value" x="{right + 10}" y="{at + 4:.1f}">{escape(curve.name)} '
-            f"{curve.points[-1][1]:.3f}</text></g>"
-        )
-    parts.append(f'<text class="quiet" x="{left}" y="{bottom + 36}">training steps</text>')
-    return _svg(bottom + 42, "Loss over the training steps", parts)
+def strips(rows: Sequence[tuple[Series, Lengths]]) -> str:
+    """How long texts are: a thin line for nine in ten, a thick one for half of them, a mark at the median."""
+    most = max((found.p95 for _, found in rows), default=0) or 1
+    ticks = ticks_between(0, most)
+    top = max(most, ticks[-1])
+    grid = _grid(100 * tick / top for tick in ticks)
+    shown = []
+    for series, found in rows:
+        lane = f'<g class="{series.style}">'
+        for style, first, last in (("whisker", found.p5, found.p95), ("box", found.p25, found.p75)):
+            ends = f'x1="{100 * first / top:.2f}%" x2="{100 * last / top:.2f}%"'
+            lane += f'<line class="{style}" {ends} y1="50%" y2="50%"/>'
+        lane += f"</g>{mark(series.shape, 100 * found.median / top, series.style)}"
+        value = f'<b>{found.median:,}</b> <span class="quiet">{found.p5:,} to {found.p95:,}</span>'
+        shown.append(_row(name(series.name), grid + lane, value, ""))
+    return _plot("Words in a reply", [*shown, _axis([(100 * t / top, f"{t:g}") for t in ticks], "words")], "strips")
 
 
-def _svg(height: float, name: str, parts: Iterable[str]) -> str:
-    inner = "".join(parts)
-    return f'<svg role="img" aria-label="{escape(name)}" viewBox="0 0 {_WIDTH} {height:.0f}">{inner}</svg>'
+def spreads(rows: Sequence[tuple[str, Series, Mapping[str, float]]]) -> str:
+    """The same items in several formats: (name, series, mean score by format); one tick for each, a mark at their mean."""
+    ticks = (0, 25, 50, 75, 100)
+    grid, shown = _grid(ticks), []
+    for title, series, scores in rows:
+        mean = sum(scores.values()) / len(scores)
+        low, high = min(scores.values()), max(scores.values())
+        lane = f'<g class="{series.style}"><line class="whisker" x1="{100 * low:.2f}%" x2="{100 * high:.2f}%" y1="50%" '
+        lane += 'y2="50%"/>'
+        for layout, score in scores.items():
+            told = f"{name(layout)}: {words.percent(score)}"
+            at = f"{100 * score:.2f}%"
+            lane += f'<line class="stroke" x1="{at}" x2="{at}" y1="22%" y2="78%"><title>{told}</title></line>'
+        lane += f"</g>{mark(series.shape, 100 * mean, series.style, f'mean {words.percent(mean)}')}"
+        value = f"<b>{words.percent(mean)}</b> <span class=quiet>{words.percent(low)} to {words.percent(high)}</span>"
+        shown.append(_row(f"{name(title)}, {name(series.name)}", grid + lane, value, ""))
+    return _plot("Scores in each format", [*shown, _axis([(tick, f"{tick} %") for tick in ticks], "")], "spreads")
 
 
-def _label(name: str, y: float) -> str:
-    shown = name if len(name) <= 30 else name[:29] + "…"
-    return f'<text class="label" x="{_LABEL - 16}" y="{y + 4}">{escape(shown)}</text>'
+def mark(shape: str, x: float, style: str = "", told: str = "", small: bool = False) -> str:
+    """A mark at x percent of a lane."""
+    title = f"<title>{told}</title>" if told else ""
+    size = ' transform="scale(.85)"' if small else ""
+    path = f'<path class="mark {shape} {style}" d="{_SHAPES[shape]}"{size}>{title}</path>'
+    return f'<svg x="{x:.2f}%" y="50%" overflow="visible">{path}</svg>'
 
 
-def _axis(
-    x: Callable[[float], float], ticks: Iterable[float], top: float, bottom: float, name: Callable[[float], str]
-) -> str:
-    return "".join(
-        f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}"/>'
-        f'<text class="tick" x="{x(tick):.1f}" y="{bottom + 16}">{name(tick)}</text>'
-        for tick in ticks
-    )
+def key(series: Series) -> str:
+    """The mark of a series for a legend."""
+    path = f'<path class="mark {series.shape} {series.style}" d="{_SHAPES[series.shape]}"/>'
+    return f'<svg class="key" viewBox="-7 -7 14 14" aria-hidden="true">{path}</svg>'
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
+def sure_keys() -> list[tuple[str, str]]:
+    """What the marks of a forest mean, for a legend."""
+    return [(key(Series("", *_SURE[sure])), _TOLD[sure]) for sure in (1, 0, -1)]
+
+
+def _plot(label: str, rows: Iterable[str], style: str) -> str:
+    return f'<div class="plot {style}" role="group" aria-label="{text(label)}">{"".join(rows)}</div>'
+
+
+def _row(label: str, lane: str, value: str, style: str) -> str:
+    """label, lane, value: safe."""
+    figure = f'<span class="value">{value}</span>' if value else ""
+    css = f" {style}" if style else ""
+    return f'<div class="row{css}"><span class="label">{label}</span><svg class="lane" aria-hidden="true">{lane}</svg>{figure}</div>'
+
+
+def _axis(ticks: Iterable[tuple[float, str]], unit: str) -> str:
+    marks = "".join(f'<span style="left:{at:.2f}%">{label}</span>' for at, label in ticks)
+    below = f'<span class="unit">{unit}</span>' if unit else ""
+    return f'<div class="row axis" aria-hidden="true"><div class="ticks">{marks}</div>{below}</div>'
+
+
+def _grid(places: Iterable[float]) -> str:
+    return "".join(f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="0" y2="100%"/>' for x in places)
+
+
+def _task_link(title: str, task: str) -> str:
+    return f'<a href="#cases" data-filter="{text(task)}">{name(title)}</a>' if task else name(title)
+
+
+def _share(score: float | None) -> str:
+    return "not asked" if score is None else words.percent(score)
+
+
+def ticks_between(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers from low to high, about five of them."""
     raw = (high - low) / about
     unit = 10.0 ** math.floor(math.log10(raw))

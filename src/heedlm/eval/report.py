@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heedlm.eval import words
 from heedlm.eval.arms import BASE, INSTRUCT
+from heedlm.eval.conduct import conduct, conduct_json
+from heedlm.eval.curves import Curve
 from heedlm.eval.gate import verdicts
 from heedlm.eval.html import to_html
-from heedlm.eval.plots import Curve
-from heedlm.eval.results import Decision, EvalReport, TaskResult
+from heedlm.eval.html_parts import plain, writable
+from heedlm.eval.results import Decision, EvalReport, Judgement, TaskResult
 from heedlm.eval.suites.measure import sentences
 from heedlm.eval.verdict import SATURATED, SATURATED_NOTE, TOO_HARD_NOTE, TOO_SMALL, TOO_SMALL_NOTE
 from heedlm.messages import JSON
-from heedlm.runs import write_json, write_text
+from heedlm.runs import write_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -30,17 +33,23 @@ _REASONS = {
     SATURATED_NOTE: f"Saturated, the first arm has {100 * SATURATED:.0f} % or more",
     TOO_HARD_NOTE: "Too hard, no arm gets any of it",
 }
+_MOST_ROWS = 30  # of a table of Markdown that stands open
 _WIDE = 80  # columns that the whole table takes on a terminal
 _ROOMY = 100  # columns from which p has a column of its own as well
 
 
 def write_report(report: EvalReport, folder: Path, curves: Sequence[Curve] = ()) -> tuple[Path, Path, Path]:
-    """report.json, report.md and report.html in a folder, each written whole or not at all."""
+    """report.json, report.md and report.html in a folder, each written whole or not at all. curves: of the training."""
     json_, markdown, page = (folder / f"report.{ending}" for ending in ("json", "md", "html"))
-    write_json(json_, to_json(report))
-    write_text(markdown, to_markdown(report))
+    write_text(json_, as_text(to_json(report)))
+    write_text(markdown, plain(to_markdown(report)))
     write_text(page, to_html(report, curves))
     return json_, markdown, page
+
+
+def as_text(value: Mapping[str, JSON]) -> str:
+    """Indented JSON, readable with head."""
+    return writable(json.dumps(value, indent=2, ensure_ascii=False)) + "\n"
 
 
 def to_json(report: EvalReport) -> dict[str, JSON]:
@@ -61,6 +70,10 @@ def to_json(report: EvalReport) -> dict[str, JSON]:
         "intervals": {name: list(span) for name, span in report.spans.items()},
         "noise": None if report.noise is None else asdict(report.noise),
         "decision": None if report.decision is None else asdict(report.decision),
+        "judged": [asdict(one) for one in report.judged],
+        "replies": conduct_json(conduct(report.cases)),
+        "weights": dict(report.models),
+        "around": None if report.around is None else asdict(report.around),
         "about": dict(report.about),
     }
 
@@ -92,23 +105,25 @@ def to_markdown(report: EvalReport) -> str:
     """The report for a pull request."""
     arms = list(report.arms)
     lines = [f"**{words.headline(report)}**", "", words.second_line(report), ""]
-    lines += [
+    rows = [
         "| task | n | can show | "
-        + " | ".join(words.arm_name(arm) for arm in arms)
+        + " | ".join(cell(words.arm_name(arm)) for arm in arms)
         + " | gain, points | 95 % interval | p | p, Holm |",
         "|---|--:|--:|" + "--:|" * len(arms) + "--:|:-:|--:|--:|",
     ]
     marked = words.marks_ungated(report)
     for task in report.tasks:
         scores = " | ".join(words.percent(task.arms[arm].score) for arm in arms)
-        name = words.task_title(task.name) + (" (not gated)" if marked and not task.gated else "")
-        lines.append(
+        name = cell(words.task_title(task.name)) + (" (not gated)" if marked and not task.gated else "")
+        rows.append(
             f"| {name} | {task.n} | {_could_show(task)} | {scores} | {words.points(task.difference)} | "
             f"{words.points(task.low)} to {words.points(task.high)} | {words.p_value(task.p)} | "
             f"{words.p_value(task.p_holm)} |"
         )
+    lines += folded_table(rows)
     lines += ["", *(f"- {line}" for line in _facts(report)), ""]
     lines += [*(f"- *{name}*: {meaning}." for name, meaning in words.legend(report)), ""]
+    lines += judged_lines(report.judged)
     lines += decision_lines(report.decision)
     found = verdicts(report)
     missed = [verdict for verdict in found if not verdict.passed]
@@ -117,8 +132,18 @@ def to_markdown(report: EvalReport) -> str:
     lines += [f"- not reached: {verdict}" for verdict in missed]
     if report.about:
         lines += ["", "| how to reproduce | |", "|---|---|"]
-        lines += [f"| {name} | {_cell(value)} |" for name, value in report.about.items()]
+        lines += [f"| {name} | {cell(value)} |" for name, value in report.about.items()]
     return "\n".join(lines) + "\n"
+
+
+def judged_lines(judged: Sequence[Judgement]) -> list[str]:
+    """What a judge thinks, as a list of its own: nothing of it stands among what was checked."""
+    rows = [
+        f"- {one.what}: {words.percent(one.share)} of {one.n:,} (95 % interval {words.percent(one.low)} to "
+        f"{words.percent(one.high)}), thinks {one.judge}. {' '.join(one.notes)}".rstrip()
+        for one in judged
+    ]
+    return ["**Judged by a model, not checked:**", "", *rows, ""] if rows else []
 
 
 def decision_lines(decision: Decision | None) -> list[str]:
@@ -138,7 +163,15 @@ def _could_show(task: TaskResult) -> str:
     return words.points(task.smallest_difference).lstrip("+")
 
 
-def _cell(value: str) -> str:
+def folded_table(rows: Sequence[str]) -> list[str]:
+    """The lines of a table of Markdown, folded in where it is long. rows: its head, the line below it, and the rest."""
+    if len(rows) - 2 <= _MOST_ROWS:
+        return list(rows)
+    return [f"<details><summary>{len(rows) - 2} rows</summary>", "", *rows, "", "</details>"]
+
+
+def cell(value: str) -> str:
+    """A text inside a table of Markdown."""
     return " ".join(value.replace("|", "\\|").split())
 
 

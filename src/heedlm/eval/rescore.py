@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from heedlm.errors import HeedError, Problem
-from heedlm.eval.evaluate import question, scored_again
+from heedlm.eval.evaluate import scored_again
 from heedlm.eval.log import Item, append_items, read_items
+from heedlm.eval.questions import keep_questions, question
 from heedlm.messages import Task
 
 
@@ -57,5 +58,6 @@ def rescored(tasks: Sequence[Task], log: Path, mend: str, needed: Sequence[str] 
     if not items or not left:
         raise HeedError("The log holds no item that every arm has answered.", str(log), mend)
     append_items(log, changed)
+    keep_questions(log, tasks)
     kept = {(task.name, example.id) for task in left for example in task.examples}
     return left, [item for item in items if (item.task, item.id) in kept]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from heedlm.eval.around import Around
 from heedlm.eval.stats import Interval
 from heedlm.eval.suites.measure import Measured
 from heedlm.messages import Message, StopReason
@@ -17,18 +18,28 @@ Call = Literal["ship", "do not ship", "cannot tell"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one arm said to one item, and what it got for it. prompt: what the model saw, as text."""
+    """What one arm said to one item, and what it got for it. prompt: what the model saw, as text.
+
+    tokens: generated, None where an endpoint does not tell.   seconds: its share of the batch.   error: why there is no
+    reply, or no score for it.
+    """
 
     text: str
     score: float
     why: str
     stop_reason: StopReason
     prompt: str
+    tokens: int | None = None
+    seconds: float = 0.0
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One item side by side. messages: the turns asked.   reference: the answer of the row.   answers: by arm name."""
+    """One item side by side. messages: the turns asked.   reference: the answer of the row.   answers: by arm name.
+
+    item, form: of a suite that asks an item in several forms: which item, and its place on each axis.
+    """
 
     id: str
     task: str
@@ -37,6 +48,8 @@ class Case:
     reference: str
     answers: Mapping[str, Answer]
     outcome: Outcome
+    item: str = ""
+    form: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +162,24 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge, a model itself, thinks of replies; never mixed with scores that a program checked.
+
+    what: the figure in words.   judge: who.   share: 0..1, of n items, with its 95 % interval.   even: the share that says
+    nothing (a half, of a comparison in pairs); None where there is none.   notes: how far the judge can be believed.
+    """
+
+    what: str
+    judge: str
+    n: int
+    share: float
+    low: float
+    high: float
+    even: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EvalReport:
     """All that the report shows. A part that was not measured is None.
 
@@ -156,7 +187,8 @@ class EvalReport:
     arm whose replies are cut at a stop text has none.   about: name -> text, how to reproduce.   spans: 95 % intervals of
     the instruct arm's "stop_rate", "recall", "false_refusal" and of the "forgetting", as far as measured.   caveats: what
     has to stand in the headline.   decision: of a gate, where one was asked.   suites: by task and arm, what its suite
-    measures beside the mean.
+    measures beside the mean.   models: who answered, by arm: name and checksum.   judged: what a judge thinks.
+    around: what the run folder tells of data, training and commands.
     """
 
     arms: tuple[str, ...]
@@ -173,3 +205,6 @@ class EvalReport:
     caveats: tuple[str, ...] = ()
     decision: Decision | None = None
     suites: tuple[Measured, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    judged: tuple[Judgement, ...] = ()
+    around: Around | None = None

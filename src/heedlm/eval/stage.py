@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -11,43 +13,46 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from heedlm.config import EvalConfig, Recipe
+from heedlm.config import EvalConfig, Recipe, TrainConfig
 from heedlm.data.store import read_split
 from heedlm.errors import HeedError
 from heedlm.eval import arms, words
+from heedlm.eval.around import around
+from heedlm.eval.curves import curves_from
+from heedlm.eval.during_setup import chosen_on
 from heedlm.eval.evaluate import Arm, compare, evaluate, run_arm
 from heedlm.eval.forgetting import Measured, forgetting, pieces
 from heedlm.eval.gate_file import Gate
-from heedlm.eval.leaks import caveat, find_leaks, refuse
+from heedlm.eval.leaks import caveat, caveat_of_taught, find_leaks, find_taught, refuse
 from heedlm.eval.log import Item
-from heedlm.eval.plots import curves_from
 from heedlm.eval.report import write_report
 from heedlm.eval.rescore import rescored
 from heedlm.eval.results import EvalReport, Forgetting, Noise, Seconds
 from heedlm.eval.stats import Interval, paired_difference
-from heedlm.eval.suites.asked import wanted_tokens
+from heedlm.eval.suites.asked import answer_limit
 from heedlm.eval.suites.measure import measure, of_cases
 from heedlm.eval.suites.shipped import suite_tasks
 from heedlm.eval.suites.suite import SuiteTask, first_items
 from heedlm.eval.verdict import decide
 from heedlm.generate.chat import LocalChat
-from heedlm.generate.engine import context_limit
+from heedlm.generate.passes import context_limit
 from heedlm.keys import example, keys
 from heedlm.machine import peak_memory_bytes, return_free_memory
 from heedlm.messages import Example, Message, Request, Sampling, Task
+from heedlm.model.identity import identity
 from heedlm.model.load import SHIPPED, resolve
 from heedlm.model.save import read_card
+from heedlm.recipe_file import load_recipe
 from heedlm.runs import DEMO, Run, environment, read_jsonl
 from heedlm.templates.chat import BUILT_IN, fingerprint, load_template
 from heedlm.tokens.encode import encode_prompt
 
 LOG = "items.jsonl"
 SHOTS = 3
+SUITES = "suites"  # where a report says what was asked
 PIECE_BYTES = 1500  # of text per document when bits per byte are measured: a few hundred tokens, inside any context
 # Items of the wrong wire format arm per task: it shows an effect that is large, and costs as much as a real arm.
 WRONG_FORMAT_ITEMS = 20
-# A reply may be this many times as long as the longest right answer of its task before it is cut.
-_ROOM = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +134,20 @@ def evaluate_run(
     caveats = [
         *leaked([one for task in tasks for one in task.examples], train, allow=wanted.allow_leak, edited=False),
         *other_template(instruct, run.model, force=wanted.force_template),
+        *_chosen_on(run, config),
     ]
-    limits = {task.name: answer_limit(task, instruct, config) for task in tasks}
+    limits = {task.name: answer_limit(task, instruct.tokenizer, config.max_tokens) for task in tasks}
     sampling = Sampling(max_tokens=config.max_tokens)
-    fits = _fits(base, max(limits.values()))
+    fits = fits_of(base, max(limits.values()))
     rng = random.Random(seed)
     return_free_memory()  # of training, where it ran in this process
     few_shots = arms.pick_frames(base, tasks, train, sampling, rng, num_shots=SHOTS, limits=limits, fits=fits)
     other_wire = _other_wire(instruct)
     every = [
-        Arm(arms.BASE, base, arms.bare, identity(base)),
-        Arm(arms.BASE_FAIR, base, arms.fair(few_shots, fits), identity(base)),
-        Arm(arms.INSTRUCT, instruct, arms.instruct, identity(instruct)),
-        Arm(arms.WRONG_FORMAT, instruct, arms.wrong_format(other_wire), identity(instruct), WRONG_FORMAT_ITEMS),
+        Arm(arms.BASE, base, arms.bare, known_as(base)),
+        Arm(arms.BASE_FAIR, base, arms.fair(few_shots, fits), known_as(base)),
+        Arm(arms.INSTRUCT, instruct, arms.instruct, known_as(instruct)),
+        Arm(arms.WRONG_FORMAT, instruct, arms.wrong_format(other_wire), known_as(instruct), WRONG_FORMAT_ITEMS),
     ]
     run.eval.mkdir(parents=True, exist_ok=True)
     log = run.eval / LOG
@@ -207,18 +213,48 @@ def rescore_run(run: Run, config: EvalConfig, gate: Gate | None = None, *, seed:
 
 
 def report_folder(run: Run, config: EvalConfig) -> Path:
-    """Where the report goes: the run, or a folder of its own where other suites are asked than the run's own items."""
-    return run.root if "held_out" in config.suites else run.eval / "-".join(Path(one).stem for one in config.suites)
+    """Where the report goes: the run, or a folder of its own where other suites are asked than the run's own items.
+
+    Of two files of one name the first has the folder NAME, the next NAME-2: no report takes the place of another's.
+    """
+    if "held_out" in config.suites:
+        return run.root
+    name, asked = "-".join(Path(one).stem for one in config.suites), _suites(run, config)
+    for number in itertools.count(1):
+        folder = run.eval / (name if number == 1 else f"{name}-{number}")
+        if _about_suites(folder / "report.json") in (None, asked):
+            return folder
+    raise AssertionError("numbers do not end")
+
+
+def _about_suites(report: Path) -> str | None:
+    """Which suites a report is about; None where there is none, or it does not say."""
+    try:
+        return str(json.loads(report.read_text("utf8"))["about"][SUITES])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _suites(run: Run, config: EvalConfig) -> str:
+    """The suites as the report names them: files by their place as seen from the run."""
+    places = [os.path.relpath(Path(one).resolve(), run.root.resolve()) for one in config.suites if Path(one).is_file()]
+    return ", ".join([*(one for one in config.suites if not Path(one).is_file()), *places])
 
 
 def _written(
     run: Run, config: EvalConfig, report: EvalReport, suites: Sequence[SuiteTask], gate: Gate | None
 ) -> Evaluated:
-    report = replace(report, suites=tuple(measure(suites, of_cases(report.cases))))
+    report = replace(report, suites=tuple(measure(suites, of_cases(report.cases))), around=around(run))
+    report = replace(report, about={**report.about, SUITES: _suites(run, config)})
     report = report if gate is None else replace(report, decision=decide(report, gate))
     folder = report_folder(run, config)
     folder.mkdir(parents=True, exist_ok=True)
-    return Evaluated(report, write_report(report, folder, curves_from(read_jsonl(run.metrics))))
+    return Evaluated(report, written_again(run, report, folder))
+
+
+def written_again(run: Run, report: EvalReport, folder: Path) -> tuple[Path, Path, Path]:
+    """A report of the run in its folder, in place of the one there."""
+    return write_report(report, folder, curves_from(read_jsonl(run.metrics)))
 
 
 def suites_of(run: Run, config: EvalConfig) -> list[SuiteTask]:
@@ -237,7 +273,11 @@ def leaked(items: Sequence[Example], train: Sequence[Example], *, allow: bool, e
     leaks = find_leaks(items, train, edited=edited)
     if leaks and not allow:
         raise refuse(leaks, len(items))
-    return [caveat(leaks, len(items))] if leaks else []
+    taught = find_taught(items, train)
+    return [
+        *([caveat(leaks, len(items))] if leaks else []),
+        *([caveat_of_taught(taught, len(items))] if taught else []),
+    ]
 
 
 def other_template(chat: LocalChat, folder: Path, *, force: bool) -> list[str]:
@@ -272,18 +312,8 @@ def _rows(run: Run, name: str) -> list[Example]:
     return list(read_split(path)) if path.is_file() else []
 
 
-def answer_limit(task: Task, chat: LocalChat, config: EvalConfig) -> int:
-    """New tokens that an answer of this task may take: as its suite says, else more than the longest right one has."""
-    if (told := wanted_tokens(task)) is not None:
-        return told
-    answers = [example.messages[-1].content for example in task.examples]
-    if not all(answer.strip() for answer in answers):
-        return config.max_tokens  # what is judged by checks alone may be of any length
-    longest = max(len(chat.tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers)
-    return min(config.max_tokens, int(longest * _ROOM) + 8)
-
-
-def _fits(chat: LocalChat, room: int) -> Callable[[str], bool]:
+def fits_of(chat: LocalChat, room: int) -> Callable[[str], bool]:
+    """Whether a plain text leaves room for an answer of so many tokens."""
     limit = context_limit(chat.model)
     return lambda text: limit is None or len(chat.render(Request(text=text)).ids) + room <= limit
 
@@ -297,16 +327,15 @@ def _other_wire(chat: LocalChat) -> Callable[[Sequence[Message]], str]:
     return lambda messages: encode_prompt(chat.tokenizer, template, Request(messages=tuple(messages)))[0]
 
 
-def identity(chat: LocalChat) -> str:
-    """A checksum of the weights' sums: tells two models of the same name apart when a log is resumed."""
-    import hashlib
+def _chosen_on(run: Run, config: EvalConfig) -> list[str]:
+    """The same for suites that chose the model while it was trained."""
+    trained = load_recipe(Recipe, run.recipe).train if run.recipe.is_file() else TrainConfig()
+    return chosen_on(trained, config.suites)
 
-    digest = hashlib.sha256(chat.template.source.encode())
-    for name, parameter in sorted(chat.model.state_dict().items()):
-        digest.update(
-            f"{name} {float(parameter.float().sum()):.8e} {float(parameter.float().abs().sum()):.8e}".encode()
-        )
-    return digest.hexdigest()[:16]
+
+def known_as(chat: LocalChat) -> str:
+    """What tells this model from another of the same name when a log is gone on with."""
+    return identity(chat.model, chat.template.source)
 
 
 def _about(run: Run, base: LocalChat, instruct: LocalChat) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,28 +13,24 @@ from heedlm.data.schema import to_examples
 from heedlm.data.sources import read_rows
 from heedlm.data.store import read_split
 from heedlm.errors import HeedError, Problem
-from heedlm.eval import arms
+from heedlm.eval.contenders import Beside, beside, contenders_of, is_endpoint, prompted
 from heedlm.eval.evaluate import Arm, run_arm
-from heedlm.eval.grid import WITH, grid_of, with_system
+from heedlm.eval.grid import grid_of
 from heedlm.eval.log import Item
 from heedlm.eval.pairs import Contender, PairsReport, against_first, ask_all, scores_of
 from heedlm.eval.pairs_report import write_pairs
 from heedlm.eval.rescore import rescored
-from heedlm.eval.stage import LOG, Wanted, answer_limit, identity, leaked, noise_between, other_batch, other_template
-from heedlm.eval.suites.asked import wanted_tokens
+from heedlm.eval.stage import LOG, Wanted, leaked, noise_between, other_batch, other_template
+from heedlm.eval.suites.asked import answer_limit, wanted_tokens
 from heedlm.eval.suites.measure import measure
 from heedlm.eval.suites.shipped import suite_tasks
 from heedlm.eval.suites.suite import SuiteTask, first_items
 from heedlm.eval.verdict import decide
-from heedlm.generate.chat import LocalChat, load_chat
-from heedlm.generate.remote import RemoteChat
+from heedlm.generate.chat import LocalChat
 from heedlm.messages import Example, Sampling, Task
 from heedlm.model.load import resolve
-from heedlm.model.save import read_card
 from heedlm.runs import disk_errors, environment
-from heedlm.tokens.tokenizer import load_tokenizer
 
-RETRIES = 4  # of a request to an endpoint, with growing pauses
 _CHARACTERS = 2  # to a token, at least, where an endpoint's tokenizer is not known
 
 
@@ -44,7 +39,7 @@ class Compared:
     """The report and where it was written."""
 
     report: PairsReport
-    files: tuple[Path, Path]
+    files: tuple[Path, Path, Path]
 
 
 class Items(NamedTuple):
@@ -56,10 +51,6 @@ class Items(NamedTuple):
     @property
     def tasks(self) -> list[Task]:
         return [one.task for one in self.suites]
-
-
-def is_endpoint(name: str) -> bool:
-    return name.startswith(("http://", "https://"))
 
 
 def items_of(names: Sequence[str], data: Sequence[str | Path], config: EvalConfig) -> Items:
@@ -87,37 +78,6 @@ def _examples(row: object) -> list[Example | Problem]:
     return [row] if isinstance(row, Problem) else to_examples(row)  # type: ignore[arg-type]
 
 
-def contenders_of(names: Sequence[str]) -> list[Contender]:
-    """The models behind the names, none of them loaded yet. Raises HeedError for a name twice, or one without a model."""
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        mend = "to ask one model twice: --noise-floor"
-        raise HeedError(f"{twice} is named twice, and would be compared with itself.", twice, mend)
-    return [_endpoint(name) if is_endpoint(name) else _local(name) for name in names]
-
-
-def _endpoint(name: str) -> Contender:
-    url, _, model = name.partition("#")
-
-    def opened() -> Arm:
-        chat = RemoteChat(url, model or "default", os.environ.get("OPENAI_API_KEY"), max_retries=RETRIES)
-        return Arm(name, chat, arms.instruct, url)
-
-    return Contender(name, opened, "messages")
-
-
-def _local(name: str) -> Contender:
-    folder = resolve(name)
-    # A model without a template was taught none: in whatever format it were asked, it would be a foreign one.
-    plain = read_card(folder).get("kind") == "base" or not load_tokenizer(folder).chat_template
-
-    def opened() -> Arm:
-        chat = load_chat(folder, name=name)
-        return Arm(name, chat, arms.bare if plain else arms.instruct, identity(chat))
-
-    return Contender(name, opened, "plain text, as a base model" if plain else "messages, in its own chat template")
-
-
 def compare_models(
     names: Sequence[str],
     out: Path,
@@ -127,29 +87,39 @@ def compare_models(
     wanted: Wanted | None = None,
     same_recipe: bool = False,
     again: bool = False,
-    system: str | None = None,
+    grid: str | None = None,
+    extra: Beside | None = None,
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Compared:
-    """Every model on the same items, each against the first; items, report.json and report.md under `out`.
+    """Every model on the same items, each against the first; items and report.{json,md,html} under `out`.
 
     same_recipe: all but the first are one recipe under several seeds.   again: score the log again, ask nothing.
-    system: ask both of two models with this text as well, for a grid.
+    grid: ask both of two models with this text as well.   extra: other arms beside the models; each against the first too.
     """
     wanted = wanted or Wanted()
     contenders = contenders_of(names)
-    if system is not None:
-        contenders = [one for plain in contenders for one in (plain, _prompted(plain, system))]
-    cells = [contender.name for contender in contenders]
     asked = items_of(names, data, config)
     tasks = asked.tasks
+    sampling = Sampling(max_tokens=config.max_tokens)
+
+    def limits(arm: Arm) -> Mapping[str, int]:
+        return {task.name: _limit(task, arm, config) for task in tasks}
+
+    last = contenders[-1]  # whom a gate judges
+    if grid is not None:
+        contenders = [one for plain in contenders for one in (plain, prompted(plain, grid))]
+        last = contenders[-1]
+    contenders += beside(contenders, extra or Beside(), tasks, sampling, limits, seed=seed)
+    cells = [contender.name for contender in contenders]
     every = [example for task in tasks for example in task.examples]
     caveats = leaked(every, _trained_on(names), allow=wanted.allow_leak, edited=bool(data))
     log = out / LOG
-    sampling = Sampling(max_tokens=config.max_tokens)
-    twice = cells[-1] + " again"
+    twice = last.name + " again"
     if again:
-        caveats += [line for line in _caveats_of(out) if line not in caveats and not line.startswith("LEAK")]
+        caveats += [
+            line for line in _caveats_of(out) if line not in caveats and not line.startswith(("LEAK", "TAUGHT"))
+        ]
         tasks, items = rescored(tasks, log, "the same command without --rescore", cells)
         noisy = [item for item in items if item.arm == twice]
         items = [item for item in items if item.arm in cells]
@@ -158,12 +128,9 @@ def compare_models(
             out.mkdir(parents=True, exist_ok=True)
 
         def check(arm: Arm) -> None:
-            if isinstance(arm.chat, LocalChat) and not arm.name.endswith(WITH):
+            if isinstance(arm.chat, LocalChat) and arm.name in names:
                 found = other_template(arm.chat, Path(resolve(arm.name)), force=wanted.force_template)
                 caveats.extend(f"{arm.name}: {line}" for line in found)
-
-        def limits(arm: Arm) -> Mapping[str, int]:
-            return {task.name: _limit(task, arm, config) for task in tasks}
 
         how = {"log": log, "on_progress": on_progress}
         items = ask_all(
@@ -171,10 +138,10 @@ def compare_models(
         )
         noisy = []
         if wanted.noise_floor or (wanted.gate is not None and wanted.gate.noise_floor):
-            arm = replace(contenders[-1].open(), name=twice)
+            arm = replace(last.open(), name=twice)
             noisy = run_arm(tasks, arm, sampling, limits=limits(arm), batch=other_batch(config.batch_size), **how)  # type: ignore[arg-type]
-    report = _report(tasks, (items, noisy), contenders, wanted, asked.source, same_recipe, seed)
-    if system is not None:
+    report = _report(tasks, (items, noisy), (contenders, last.name), wanted, asked.source, same_recipe, seed)
+    if grid is not None:
         scores, groups = scores_of(tasks, items)
         report = replace(report, grid=grid_of(names[0], names[1], scores, groups, seed=seed))
     report = replace(report, caveats=tuple(caveats), suites=tuple(measure(asked.suites, items)))
@@ -187,29 +154,21 @@ def _caveats_of(out: Path) -> list[str]:
     return list(json.loads(path.read_text("utf8")).get("caveats", ())) if path.is_file() else []
 
 
-def _prompted(plain: Contender, text: str) -> Contender:
-    """The same model behind a system text."""
-
-    def opened() -> Arm:
-        arm = plain.open()
-        return replace(arm, name=arm.name + WITH, build=with_system(arm.build, text))
-
-    return Contender(plain.name + WITH, opened, f"{plain.asked}, behind the system text")
-
-
 def _report(
     tasks: Sequence[Task],
     items: tuple[Sequence[Item], Sequence[Item]],
-    contenders: Sequence[Contender],
+    models: tuple[Sequence[Contender], str],
     wanted: Wanted,
     source: str,
     same_recipe: bool,
     seed: int,
 ) -> PairsReport:
+    contenders, last = models
     names = [contender.name for contender in contenders]
     asked, noisy = items
     pairs, seeds = against_first(tasks, asked, names, seed=seed, same_recipe=same_recipe)
-    noise = noise_between(pairs[-1].report, noisy, seed) if noisy else None
+    judged = next(pair.report for pair in pairs if pair.second == last)
+    noise = noise_between(judged, noisy, seed) if noisy else None
     facts = environment()
     return PairsReport(
         models=tuple(names),
@@ -217,7 +176,7 @@ def _report(
         pairs=pairs,
         seeds=seeds,
         noise=noise,
-        decision=None if wanted.gate is None else decide(replace(pairs[-1].report, noise=noise), wanted.gate),
+        decision=None if wanted.gate is None else decide(replace(judged, noise=noise), wanted.gate),
         about={
             "items": source,
             "command": str(facts["command"]),
@@ -236,7 +195,7 @@ def _trained_on(names: Sequence[str]) -> list[Example]:
 
 def _limit(task: Task, arm: Arm, config: EvalConfig) -> int:
     if isinstance(arm.chat, LocalChat):
-        return answer_limit(task, arm.chat, config)
+        return answer_limit(task, arm.chat.tokenizer, config.max_tokens)
     told = wanted_tokens(task)
     if told is not None or not all(example.messages[-1].content.strip() for example in task.examples):
         return told or config.max_tokens

@@ -147,7 +147,8 @@ def change(share: float) -> str:
 
 def points(difference: float) -> str:
     """A difference of shares in percentage points, signed."""
-    return f"{100 * difference:+.0f}".replace("-", "−")
+    shown = f"{100 * difference:+.0f}"
+    return "+0" if shown == "-0" else shown.replace("-", "−")
 
 
 def p_value(p: float) -> str:

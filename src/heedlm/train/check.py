@@ -28,11 +28,12 @@ from heedlm.tokens.loader import Loader
 from heedlm.tokens.mixture import told
 from heedlm.tokens.store import open_split, read_index
 from heedlm.train.findings import Finding, about_data, about_model, about_plan
+from heedlm.train.outline import make_plan
 from heedlm.train.pace import measure_pace
 from heedlm.train.plan import FILL, Fitting, proposals, refuse_too_large, settle
 from heedlm.train.probe import choose_packing
 from heedlm.train.ranks import ALONE
-from heedlm.train.sft import Trainee, make_plan, open_splits
+from heedlm.train.sft import Trainee, open_splits
 from heedlm.train.stage import Observer, pick_precision
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ def _plan(recipe: Recipe, run: Run, trainee: Trainee) -> tuple[Planned, list[str
 
 
 class _Settling:
-    """The part of a workshop (train.sft.Workshop) that a plan needs; remembers what was settled, and what else there was."""
+    """What a plan needs to fit into memory; remembers what was settled, and what else there was."""
 
     def __init__(self, recipe: Recipe, observer: Observer, available: int) -> None:
         self._recipe, self._observer, self.available = recipe, observer, available

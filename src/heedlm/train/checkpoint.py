@@ -34,11 +34,12 @@ _WEIGHTS, _OPTIMIZER, _RANDOM = "weights.safetensors", "optimizer.safetensors", 
 
 
 class Best(NamedTuple):
-    """The lowest validation loss so far, its step, and the checksum of its weights, which lie in best-NNNNNN.safetensors."""
+    """The best weights so far: validation loss, step, checksum of what lies in best-NNNNNN.safetensors, score if it chose."""
 
-    loss: float
+    loss: float | None
     step: int
     sha256: str
+    score: float | None = None
 
 
 class Restored(NamedTuple):
@@ -165,18 +166,22 @@ def _compare(path: Path, kept: Mapping[str, Mapping[str, torch.Tensor]]) -> None
                 )
 
 
-def save_best(folder: Path, model: nn.Module, loss: float, step: int, ranks: Ranks = ALONE) -> Best:
-    """Keep the weights of the lowest validation loss beside the checkpoints; those before stay until a checkpoint is saved."""
+def save_best(
+    folder: Path, model: nn.Module, loss: float | None, step: int, ranks: Ranks = ALONE, score: float | None = None
+) -> Best:
+    """Keep the best weights beside the checkpoints; those before stay until a checkpoint is saved."""
     weights = trainable(model)
-    return ranks.on_first(lambda: _write_best(folder, weights, loss, step))
+    return ranks.on_first(lambda: _write_best(folder, weights, loss, step, score))
 
 
-def _write_best(folder: Path, weights: Mapping[str, torch.Tensor], loss: float, step: int) -> Best:
+def _write_best(
+    folder: Path, weights: Mapping[str, torch.Tensor], loss: float | None, step: int, score: float | None
+) -> Best:
     path = _best_file(folder, step)
     temporary = folder / f".writing-{path.name}"
     with _disk(folder, f"best weights, of step {step:,}", num_bytes(weights)):
         try:
-            best = Best(loss, step, write_tensors(temporary, weights))
+            best = Best(loss, step, write_tensors(temporary, weights), score)
             if not _matches(temporary, best.sha256):
                 what = f"The best weights, of step {step:,}, do not read back. Those before are intact."
                 raise HeedError(what, str(folder), "check the disk, then run the same command again")

@@ -36,7 +36,8 @@ def check_same_recipe(run: Run, text: str) -> None:
     before = _flat(yaml.safe_load(run.recipe.read_text("utf8"))) if run.recipe.is_file() else {}
     now = _flat(yaml.safe_load(text))
     keys = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and not k.startswith(FREE_KEYS))
-    if keys:
+    keys = [k for k in keys if k.endswith(".path") or f"{k.rpartition('.')[0]}.path" not in keys or k[:5] != "data."]
+    if keys:  # of a source that is another one, its path says enough
         listed = ", ".join(f"{k} (was {before.get(k)!r}, now {now.get(k)!r})" for k in keys[:SHOWN])
         listed += f" and {len(keys) - SHOWN:,} more" if len(keys) > SHOWN else ""
         did = "finished" if finished(run) else "begun"
@@ -60,8 +61,8 @@ def how_anew(run: Run) -> str:
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Keys with their values. What is null or empty says nothing: a recipe of before a key was there lacks it."""
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        value = dict(enumerate(value))
     if isinstance(value, dict):
         return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
-    if isinstance(value, list):
-        value = [_flat(one) if isinstance(one, dict) else one for one in value]
-    return {} if value is None else {prefix.rstrip("."): value}
+    return {} if value in (None, []) else {prefix.rstrip("."): value}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -13,33 +13,17 @@ import torch
 from heedlm.config import Recipe, dump_recipe
 from heedlm.errors import HeedError
 from heedlm.messages import Encoded
-from heedlm.runs import Run, append_jsonl, environment, write_text
+from heedlm.runs import Run, environment, write_text
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.store import Joined, open_split, read_index
 from heedlm.train.earlier import begun, check_same_recipe, check_same_tokens, finished, how_anew
-from heedlm.train.forward import Packing, attention_set_to
-from heedlm.train.loop import Position, Validation
-from heedlm.train.optim import default_lr, default_tokens_per_step
-from heedlm.train.ranks import ALONE, Ranks, micro_tokens
+from heedlm.train.forward import Packing
+from heedlm.train.ranks import ALONE, Ranks
 from heedlm.train.rowlog import RowNames
-from heedlm.train.stage import Observer, Outcome, Plan, count_steps, pick_precision, run_fit
+from heedlm.train.stage import Observer, OnEvaluate, Outcome, Plan, run_fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-class PanelAnswer(NamedTuple):
-    """What the model in the making answered to one fixed prompt of a split, beside the row's own answer."""
-
-    split: str
-    id: str
-    prompt: str
-    reply: str
-    target: str
-
-
-# The text side of training, handed in from above: a model in, its answers to the fixed panel of prompts out.
-Panel = Callable[["PreTrainedModel"], Sequence[PanelAnswer]]
 
 
 class Trainee(NamedTuple):
@@ -58,8 +42,8 @@ class Workshop(Protocol):
         """The base, with what trains of it."""
         ...
 
-    def settle(self, trainee: Trainee, loader: Loader, precision: torch.dtype) -> Loader:
-        """The same steps, computed so that they fit into memory and share what they begin with in common."""
+    def plan(self, sequences: Sequence[Encoded], trainee: Trainee) -> tuple[Plan, Loader]:
+        """The plan, and the loader of its steps, computed so that they fit into memory."""
         ...
 
     def spread(self, model: PreTrainedModel, precision: torch.dtype) -> Ranks:
@@ -68,6 +52,10 @@ class Workshop(Protocol):
 
     def names(self) -> RowNames:
         """The rows behind the training sequences."""
+        ...
+
+    def watch(self, trainee: Trainee) -> OnEvaluate:
+        """What is asked of the model in the making at every evaluation, and what follows from it."""
         ...
 
     def keep(self, trainee: Trainee, sample: Loader, template: Mapping[str, Any], facts: Mapping[str, Any]) -> Kept:
@@ -104,14 +92,12 @@ class TrainReport:
     trainable_parameters: int
     parameters: int
     drift: dict[str, float] | None = None
+    best_score: float | None = None
 
 
-def train(
-    recipe: Recipe, run: Run, observer: Observer, workshop: Workshop, panel: Panel | None = None, ranks: Ranks = ALONE
-) -> TrainReport:
+def train(recipe: Recipe, run: Run, observer: Observer, workshop: Workshop, ranks: Ranks = ALONE) -> TrainReport:
     """Tune on the token store `run.tokens`; the result is `run.model`. The same command goes on with what it finds there.
 
-    panel: answers of the model in the making to fixed prompts, asked at every evaluation; None leaves it out.
     ranks: the processes that train together; the first one writes.
     """
     text = dump_recipe(recipe)
@@ -122,7 +108,7 @@ def train(
     sequences, val = open_splits(run)
     trainee = workshop.load()
     ranks.on_first(lambda: _begin(run, text, index["key"], observer))
-    plan, loader = make_plan(recipe, sequences, trainee, workshop.settle, observer, ranks)
+    plan, loader = workshop.plan(sequences, trainee)
     validation = replace(loader, sequences=val) if val else None
     spread = workshop.spread(trainee.model, plan.precision)
     outcome = run_fit(
@@ -132,7 +118,7 @@ def train(
         recipe.train,
         observer,
         validation=validation,
-        on_evaluate=_when_evaluated(run, trainee.model, observer, panel, spread),
+        on_evaluate=workshop.watch(trainee),
         row_names=workshop.names(),
         ranks=spread,
     )
@@ -172,29 +158,6 @@ def _finish(run: Run, report: TrainReport) -> TrainReport:
     return report
 
 
-def _when_evaluated(
-    run: Run, model: PreTrainedModel, observer: Observer, panel: Panel | None, ranks: Ranks
-) -> Callable[[Position, Validation | None], None]:
-    """What is said and asked at every evaluation; the panel meets the model's own attention, as a server would."""
-    plain_attention = str(model.config._attn_implementation)
-
-    def evaluated(position: Position, result: Validation | None) -> None:
-        if result:
-            observer.say(
-                f"step {position.step:,}: validation loss {result.loss:.4f}, token accuracy {result.accuracy:.1%}"
-            )
-        if panel is None:
-            return
-        with attention_set_to(model, plain_attention):
-            answers = ranks.with_weights(lambda: panel(model))
-        for answer in answers:
-            if ranks.first:
-                append_jsonl(run.panel, {"step": position.step, **answer._asdict()})
-        observer.panel(position.step, answers)
-
-    return evaluated
-
-
 def _report_again(run: Run, observer: Observer) -> TrainReport:
     """The report of a finished run, which stays as it is."""
     try:
@@ -209,7 +172,7 @@ def _clear(run: Run, observer: Observer) -> None:
     """A run that begins anew loses what an earlier model of the same folder left, so that nothing stale stands beside it."""
     if begun(run):
         return
-    logs = (run.panel, run.metrics, run.rows)
+    logs = (run.panel, run.metrics, run.rows, run.root / "scores.jsonl")
     stale = [path for path in (run.adapter, run.eval, *logs, *run.root.glob("report.*")) if path.exists()]
     for path in stale:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -228,39 +191,8 @@ def open_splits(run: Run) -> tuple[Sequence[Encoded], Sequence[Encoded] | None]:
     return learned, open_split(run.tokens, "val")
 
 
-def make_plan(
-    recipe: Recipe,
-    sequences: Sequence[Encoded],
-    trainee: Trainee,
-    settle: Callable[[Trainee, Loader, torch.dtype], Loader],
-    observer: Observer,
-    ranks: Ranks,
-) -> tuple[Plan, Loader]:
-    """The plan, and the loader of its steps. settle: as of a Workshop."""
-    precision, why = pick_precision(recipe.train.precision, trainee.device)
-    per_step, size = recipe.train.tokens_per_step, "as asked"
-    if per_step is None:
-        tokens = sum(Loader(sequences, 1, 1, 0).lengths())
-        chosen = default_tokens_per_step(tokens, recipe.train.epochs)
-        per_step, size = int(chosen.value), chosen.reason
-    trainable = _trainable(trainee.model)
-    share = f"{trainee.parameters / 1e6:.1f}M parameters, {trainable / 1e6:.2f}M trainable"
-    observer.say(
-        f"{share} ({recipe.model.method}, {trainable / trainee.parameters:.1%}); {why}; {trainee.packing.reason}"
-    )
-    rows = micro_tokens(ranks, per_step, recipe.train.micro_tokens)
-    loader = settle(trainee, Loader(sequences, per_step, rows, recipe.seed), precision)
-    num_steps = count_steps(lambda epoch: loader, recipe.train.epochs, recipe.train.max_steps)
-    lr, reason = (
-        default_lr(recipe.model.method, trainee.parameters)
-        if recipe.train.lr is None
-        else (recipe.train.lr, "as asked")
-    )
-    observer.say(f"{num_steps:,} steps of about {per_step:,} tokens ({size}); learning rate {lr:.1e} ({reason})")
-    return Plan(lambda epoch: loader, num_steps, lr, trainee.packing, precision), loader
-
-
-def _trainable(model: PreTrainedModel) -> int:
+def trainable_parameters(model: PreTrainedModel) -> int:
+    """How many numbers of a model train."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
@@ -282,6 +214,7 @@ def _report(run: Run, index: dict[str, Any], outcome: Outcome, plan: Plan, train
         tokens_per_second=outcome.tokens_per_second,
         packing=plan.packing.reason,
         template=index["template"]["name"],
-        trainable_parameters=_trainable(trainee.model),
+        trainable_parameters=trainable_parameters(trainee.model),
         parameters=trainee.parameters,
+        best_score=outcome.best_score,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
@@ -90,7 +91,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. best: the validation loss kept, with its step; None where there is no validation split."""
+    """What came of it. best: the validation loss kept, with its step; None where there is none. best_score: if it chose."""
 
     position: Position
     best_loss: float | None
@@ -98,12 +99,27 @@ class Outcome:
     validation: Validation | None
     seconds: float
     tokens_per_second: float
+    best_score: float | None = None
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Outcome:
         """What `asdict` made of one, as it was noted in run.json."""
         validation = Validation(**noted["validation"]) if noted["validation"] else None
         return cls(**{**noted, "position": Position(**noted["position"]), "validation": validation})
+
+
+class Verdict(NamedTuple):
+    """What an evaluation says beside the validation loss.   figures: for metrics.jsonl.   chooses: the score, and not the
+    loss, says which weights are the best; None: these are passed over.   enough: the run ends here."""
+
+    figures: Mapping[str, Any] = {}
+    chooses: bool = False
+    score: float | None = None
+    enough: bool = False
+
+
+# Hears at every evaluation where the run stands, its validation, and the seconds that its steps took so far.
+OnEvaluate = Callable[[Position, Validation | None, float], Verdict]
 
 
 def pick_precision(wanted: str, device: torch.device) -> tuple[torch.dtype, str]:
@@ -134,7 +150,7 @@ def run_fit(
     observer: Observer,
     *,
     validation: Loader | None,
-    on_evaluate: Callable[[Position, Validation | None], None] | None = None,
+    on_evaluate: OnEvaluate | None = None,
     row_names: rowlog.RowNames | None = None,
     ranks: Ranks = ALONE,
 ) -> Outcome:
@@ -143,13 +159,13 @@ def run_fit(
     Of several ranks all compute, and the first one writes.
 
     Evaluates every `config.eval_every` steps (default: at each epoch's end) and at the end. With a validation split the
-    weights of the lowest loss are in `model` afterwards.   row_names: of training sequences, for messages; where they are
-    given, the loss of every row is kept in rows.jsonl.
+    weights of the lowest loss are in `model` afterwards, unless `on_evaluate` chooses others.   row_names: of training
+    sequences, for messages; where they are given, the loss of every row is kept in rows.jsonl.
     """
     rate = lr_schedule(plan.lr, plan.num_steps, config.warmup, config.schedule, config.decay)
-    regime = Regime(plan.num_steps, rate, config.clip_norm, plan.precision)
     fitting = _Fitting(run, model, plan, config, observer, validation, on_evaluate, row_names, ranks)
     start = fitting.begin()
+    regime = Regime(start.step if fitting.enough else plan.num_steps, rate, config.clip_norm, plan.precision)
     names = attention.NAME if plan.packing.packed else model.config._attn_implementation
     with _stop_on_signal() as stop, attention_set_to(model, names):
         try:
@@ -173,6 +189,11 @@ def _due(every: int | None, position: Position, report: StepReport) -> bool:
     return position.step % every == 0 if every else report.epoch_ended
 
 
+def _rank(score: float | None, loss: float | None) -> tuple[float, float]:
+    """The lower the better; of equal scores the one of the lower loss."""
+    return -(score or 0.0), math.inf if loss is None else loss
+
+
 @dataclass
 class _Fitting:
     """A fit in progress: its logs and checkpoints, and what it has come to so far."""
@@ -183,13 +204,14 @@ class _Fitting:
     config: StepConfig
     observer: Observer
     validation: Loader | None
-    on_evaluate: Callable[[Position, Validation | None], None] | None
+    on_evaluate: OnEvaluate | None
     row_names: rowlog.RowNames | None
     ranks: Ranks
     best: checkpoint.Best | None = None
     last: Validation | None = None
     step_seconds: float = 0.0
     seconds_before: float = 0.0
+    enough: bool = False
 
     def __post_init__(self) -> None:
         self.optimizer = adamw(self.model, self.config.weight_decay)
@@ -213,7 +235,6 @@ class _Fitting:
         self.ranks.on_first(lambda: self._cut_logs(position.step))
         if restored is None:
             checkpoint.prove(self._save(position), self.model, self.optimizer, self.ranks)
-            return_free_memory()
             return position
         # A person who lowers train.keep_checkpoints because the disk is full needs the room now.
         self.ranks.on_first(lambda: checkpoint.prune(self.run.checkpoints, position.step, self.config.keep_checkpoints))
@@ -223,6 +244,7 @@ class _Fitting:
         self.best = restored.best
         self.last = Validation(**notes["validation"]) if notes["validation"] else None
         self.step_seconds, self.seconds_before = notes["step_seconds"], notes["seconds"]
+        self.enough = notes.get("enough", False)
         for record in read_jsonl(self.run.metrics):
             if record["kind"] == "train":
                 self.spike.after(record["step"], record["loss"])
@@ -237,22 +259,24 @@ class _Fitting:
         done = position.step >= self.plan.num_steps
         if done or _due(self.config.eval_every, position, report):
             self._evaluate(position)
+        done = done or self.enough
         stopping = self.ranks.sum(stop.asked)[0] > 0
         if done or stopping or _due(self.config.checkpoint_every, position, report):
             self._save(position)
         if stopping and not done:
             raise Interrupted(position)
-        return True
+        return not self.enough
 
     def finish(self, end: Position) -> Outcome:
         """Put the best weights back into the model; what came of it all."""
         best = self.best
         if best is not None and best.step != end.step:
-            self.observer.say(f"keeping the weights of step {best.step:,}: validation loss {best.loss:.4f}")
+            by = f"validation loss {best.loss:.4f}" if best.score is None else f"score {best.score:.3f}"
+            self.observer.say(f"keeping the weights of step {best.step:,}: {by}")
             checkpoint.put(self.model, checkpoint.load_best(self.run.checkpoints, best))
+        loss, step, score = (best.loss, best.step, best.score) if best else (None, 0, None)
         speed = end.tokens / max(self.step_seconds, 1e-9)
-        loss, step = (best.loss, best.step) if best else (None, 0)
-        return Outcome(end, loss, step, self.last, self._seconds(), speed)
+        return Outcome(end, loss, step, self.last, self._seconds(), speed, score)
 
     def with_rows(self, error: HeedError, losses: Sequence[rowlog.RowLoss]) -> HeedError:
         """The error of a step with the rows of its batch."""
@@ -291,19 +315,24 @@ class _Fitting:
             raise self.with_rows(HeedError(what, f"step {first:,}", mend), spike.rows)
 
     def _evaluate(self, position: Position) -> None:
-        """Validate where there is a split for it; the weights of the lowest loss are kept."""
+        """Validate where there is a split for it, and hear what else is said; the best weights are kept."""
         split, precision = self.validation, self.plan.precision
         self.last = result = validate(self.model, self.forward, split, precision, self.ranks) if split else None
         if result is not None:
-            if self.best is None or result.loss < self.best.loss:
-                where = self.run.checkpoints
-                self.best = checkpoint.save_best(where, self.model, result.loss, position.step, self.ranks)
             figures = {"val_loss": result.loss, "val_accuracy": result.accuracy}
             self._record(
                 {"step": position.step, "kind": "validation", **figures, "learned_tokens": result.learned_tokens}
             )
-        if self.on_evaluate:
-            self.on_evaluate(position, result)
+        verdict = self.on_evaluate(position, result, self.step_seconds) if self.on_evaluate else Verdict()
+        self.enough = verdict.enough
+        if verdict.figures:
+            self._record({"step": position.step, "kind": "score", **verdict.figures})
+        loss, score, best = result.loss if result else None, verdict.score, self.best
+        if (score if verdict.chooses else loss) is None:
+            return
+        if best is None or _rank(score, loss) < _rank(best.score, best.loss):
+            where, step = self.run.checkpoints, position.step
+            self.best = checkpoint.save_best(where, self.model, loss, step, self.ranks, score)
 
     def _save(self, position: Position) -> Path:
         """A checkpoint, and before it the logs: the weights must not be younger than they."""
@@ -314,6 +343,7 @@ class _Fitting:
             "validation": asdict(self.last) if self.last else None,
             "step_seconds": self.step_seconds,
             "seconds": self._seconds(),
+            "enough": self.enough,
         }
         where, keep = self.run.checkpoints, self.config.keep_checkpoints
         return checkpoint.save(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from heedlm.config import Recipe
+from heedlm.messages import Encoded
 from heedlm.model.lean import make_lean
 from heedlm.model.load import configured_parameters, pick_device, resolve, stored_dtype
 from heedlm.model.method import Base, load_base, make_trainable, plain_model
@@ -19,21 +20,23 @@ from heedlm.tokens.tokenizer import load_tokenizer
 from heedlm.train import checkpoint, parallel, plan
 from heedlm.train.drift import Drift, witness
 from heedlm.train.earlier import begun
+from heedlm.train.outline import make_plan
 from heedlm.train.probe import choose_packing
 from heedlm.train.ranks import Ranks
 from heedlm.train.rownames import Names
 from heedlm.train.sft import Kept, Trainee
-from heedlm.train.stage import Observer, pick_precision
+from heedlm.train.stage import Observer, OnEvaluate, Plan, pick_precision
+from heedlm.train.watch import NOTHING, Watch, watching
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 class Bench:
-    """The workshop of one run; see `train.sft.Workshop`. ranks: the processes that train together."""
+    """The workshop of one run; see `train.sft.Workshop`. ranks: the processes that train together.   watch: asks on the way."""
 
-    def __init__(self, recipe: Recipe, run: Run, observer: Observer, ranks: Ranks) -> None:
-        self._recipe, self._run, self._observer, self._ranks = recipe, run, observer, ranks
+    def __init__(self, recipe: Recipe, run: Run, observer: Observer, ranks: Ranks, watch: Watch = NOTHING) -> None:
+        self._recipe, self._run, self._observer, self._ranks, self._watch = recipe, run, observer, ranks, watch
         self._tokenizer = load_tokenizer(resolve(recipe.model.path), recipe.model.trust_remote_code)
         self._device = parallel.own_device(pick_device(recipe.train.device))
         self._engine: parallel.Engine = "ddp"
@@ -54,7 +57,10 @@ class Bench:
             packing = packing._replace(shares=False)  # branches of a prefix would share its draw
         return Trainee(make_trainable(self._base, recipe.model, say), self._device, packing, parameters)
 
-    def settle(self, trainee: Trainee, loader: Loader, precision: torch.dtype) -> Loader:
+    def plan(self, sequences: Sequence[Encoded], trainee: Trainee) -> tuple[Plan, Loader]:
+        return make_plan(self._recipe, sequences, trainee, self._settle, self._observer, self._ranks)
+
+    def _settle(self, trainee: Trainee, loader: Loader, precision: torch.dtype) -> Loader:
         cut = self._engine == "fsdp"  # a model to be cut is nowhere in one piece that could be measured
         available = None if cut else min(self._ranks.gather(parallel.memory_left(self._device)))
         noted = self._run.info().get("memory") if begun(self._run) else None
@@ -69,6 +75,9 @@ class Bench:
 
     def names(self) -> Names:
         return Names(self._run)
+
+    def watch(self, trainee: Trainee) -> OnEvaluate:
+        return watching(self._watch, self._run, trainee.model, self._observer, self._ranks)
 
     def keep(self, trainee: Trainee, sample: Loader, template: Mapping[str, Any], facts: Mapping[str, Any]) -> Kept:
         weights = checkpoint.trainable(trainee.model) if self._engine == "fsdp" else None

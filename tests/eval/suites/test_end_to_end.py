@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from heedlm import cli
 from heedlm.eval.log import read_items
 from tests.families import checkpoint
+from tests.typed import Heed
 
-Heed = Callable[..., tuple[int, str, str]]
 ROWS = [{"prompt": f"Say the word number {n}.", "completion": f"Word {n}."} for n in range(40)]
 SUITE = """\
 tasks:
@@ -30,18 +29,6 @@ tasks:
     templates: {plain: "{{ prompt }}", label: "Question: {{ prompt }}"}
     items: [{id: c, prompt: Shout., checks: [{type: upper-case}]}]
 """
-
-
-@pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        return int(left.value.code or 0), told.out, told.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +68,54 @@ def test_a_suite_is_asked_reported_and_scored_again(heed: Heed, made: Path) -> N
     assert len(read_items(run / "eval" / "items.jsonl")) == len(items)
 
 
+def test_suites_of_one_name_do_not_share_a_report(heed: Heed, made: Path) -> None:
+    run = made / "one"
+    (made / "twin.yaml").write_text("tasks: {t: {scorer: exact, items: [{prompt: Hm, target: Hm}], max_tokens: 2}}\n")
+    (made / "more").mkdir()
+    (made / "more" / "twin.yaml").write_text((made / "twin.yaml").read_text().replace("t:", "u:", 1))
+    folders = []
+    for suite in (made / "twin.yaml", made / "more" / "twin.yaml", made / "twin.yaml"):
+        code, _, err = heed("eval", run, "--suite", suite)
+        assert code == 0, err
+        folders.append(Path(err.strip().splitlines()[-1].split(": ")[1]).parent.name)
+    assert folders == ["twin", "twin-2", "twin"]
+    for folder, task in (("twin", "t"), ("twin-2", "u")):
+        report = json.loads((run / "eval" / folder / "report.json").read_text())
+        assert [one["name"] for one in report["tasks"]] == [task]
+    assert json.loads(heed("eval", run, "--suite", made / "more" / "twin.yaml", "--rescore", "--json")[1])["tasks"]
+
+
+def test_the_evidence_of_a_suite_stands_beside_its_report(heed: Heed, made: Path) -> None:
+    run, gate = made / "one", made / "gate.yaml"
+    gate.write_text("errors: 0.5\n")
+    few = ("--set", "eval.items=2")
+    code, _, err = heed("eval", run, "--suite", "forgetting", "--gate", gate, *few)
+    assert code == 0, err
+    assert (run / "eval" / "forgetting" / "evidence.json").is_file()
+    assert not (run / "evidence.json").exists()
+    verify = ("eval", run, "--suite", "forgetting", "--verify", "--json")
+    assert json.loads(heed(*verify)[1]) == {"verdict": "ship", "changed": []}
+    assert heed("eval", run, "--suite", "constraints", *few, "--set", "eval.max_tokens=2")[0] == 0
+    assert json.loads(heed(*verify)[1])["changed"] == []  # a log that has grown is still the same log
+    log = run / "eval" / "items.jsonl"
+    text = log.read_text()
+    log.write_text(text.replace('"score": 0', '"score": 1', 1))
+    code, out, _ = heed(*verify)
+    assert (code, json.loads(out)["changed"]) == (1, ["eval/items.jsonl has changed"])
+    log.write_text(text)
+    assert heed("eval", run, "--verify")[0] == 2  # no gate was asked of the run's own items
+
+
+def test_quiet_says_only_the_result(heed: Heed, made: Path) -> None:
+    common = ("eval", made / "one", "--suite", "forgetting", "--set", "eval.items=2")
+    code, out, err = heed(*common, "--quiet")
+    assert (code, err) == (0, "")
+    assert "common knowledge" in out
+    code, out, err = heed(*common, "--quiet", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["tasks"]
+
+
 def test_the_likeliest_choice_is_the_same_at_every_batch_size(heed: Heed, made: Path) -> None:
     seen = set()
     for batch in (1, 4, 16):
@@ -106,6 +141,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is(heed: Heed, made: Pa
     code, _, err = heed("eval", made / "one", "--suite", "held_out")
     assert code == 2
     assert "no test rows" in err
+    assert "heed eval RUN --data FILE, or --suite NAME" in err
     code, _, err = heed("eval", made / "one", "--suite", "forgeting")
     assert code == 2
     assert "did you mean 'forgetting'?" in err

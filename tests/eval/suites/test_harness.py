@@ -17,6 +17,7 @@ from heedlm.eval.suites.read import read_suite
 from heedlm.generate.chat import load_chat
 from heedlm.messages import Request, Sampling
 from tests.families import checkpoint
+from tests.typed import Heed
 
 LANDS = [("Italy", "Rome"), ("Peru", "Lima"), ("France", "Paris"), ("Japan", "Tokyo"), ("Egypt", "Cairo")]
 CHOICE = """\
@@ -113,6 +114,19 @@ def test_the_same_questions_likelihoods_and_scores_as_lm_eval(folder: Path) -> N
         asked = [Request(text=example.messages[0].content)] * 3
         ours = [sum(found) for found in chat.score(asked, [f" {text}" for text in example.meta["choices"]])]
         assert ours == pytest.approx([float(resp[0][0]) for resp in one["resps"]], abs=1e-4)
+
+
+def test_they_stand_in_one_report_with_tasks_of_our_own(heed: Heed, folder: Path) -> None:
+    other = checkpoint(folder / "other", "qwen2", max_position_embeddings=512)
+    mine = folder / "mine.yaml"
+    mine.write_text("tasks: {mine: {scorer: exact, max_tokens: 2, items: [{prompt: Rome, target: Italy}]}}\n")
+    common = ("--suite", folder / "suite.yaml", "--suite", mine, "--out", folder / "out", "--json")
+    code, out, err = heed("eval", folder / "model", other, *common)
+    assert code == 0, err
+    (pair,) = json.loads(out)["pairs"]
+    assert [task["name"] for task in pair["tasks"]] == ["choice", "texts", "bytes", "mine"]
+    assert [task["n"] for task in pair["tasks"]] == [5, 5, 5, 1]
+    assert json.loads(heed("eval", folder / "model", other, *common, "--rescore")[1])["pairs"] == [pair]
 
 
 def test_what_a_suite_says_beside(folder: Path) -> None:

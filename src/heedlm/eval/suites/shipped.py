@@ -23,18 +23,23 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
-def find(name: str) -> Suite:
-    """The suite of a name of the list, or in a file. Raises HeedError with the nearest name, or all problems of the file."""
-    if name in names() and not Path(name).is_file():
-        entry = resources.files("heedlm.eval.suites").joinpath(f"{name}.yaml")
-        with resources.as_file(entry) as path:
-            return read_suite(path)
-    if Path(name).is_file():
-        return read_suite(Path(name))
+def check_name(name: str) -> None:
+    """Raises HeedError, with the nearest name, where no suite stands behind a name; one that does may be broken."""
+    if name in names() or Path(name).is_file():
+        return
     if name.endswith(ENDINGS) or "/" in name:
         raise HeedError("no such suite", name, "give the path of a YAML file that exists")
     mend = f"{nearest(name, names())}   (all of them: heed suites list; or the path of a YAML file)"
     raise HeedError(f"there is no suite {name!r}", "--suite", mend)
+
+
+def find(name: str) -> Suite:
+    """The suite of a name of the list, or in a file. Raises HeedError with the nearest name, or all problems of the file."""
+    check_name(name)
+    if Path(name).is_file():
+        return read_suite(Path(name))
+    with resources.as_file(resources.files("heedlm.eval.suites").joinpath(f"{name}.yaml")) as path:
+        return read_suite(path)
 
 
 def source_of(name: str) -> str:
@@ -74,6 +79,9 @@ def suite_tasks(
 def _of_rows(suite: Suite, rows: Sequence[Example], where: str) -> list[SuiteTask]:
     if not rows:
         what = f"This run has no {suite.rows} rows to evaluate on."
-        mend = f"heed train, into a new run, with --set data.{suite.rows}=0.1 (a tenth of the rows) or data.{suite.rows}=FILE"
+        mend = (
+            "ask other items: heed eval RUN --data FILE, or --suite NAME of heed suites list; or hold rows back: heed train, into a "
+            f"new run, with --set data.{suite.rows}=0.1 (a tenth of the rows) or data.{suite.rows}=FILE"
+        )
         raise HeedError(what, f"{where}/{suite.rows}.jsonl", mend)
     return [SuiteTask(task, num_items=len(task.examples)) for task in tasks_from(rows)]

@@ -1,0 +1,1 @@
+"""Replies judged by a model: kept apart from everything that was verified."""
