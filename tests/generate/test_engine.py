@@ -13,7 +13,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from heedlm.errors import HeedError
 from heedlm.generate import cache as kv
-from heedlm.generate import engine
+from heedlm.generate import passes
 from heedlm.generate.engine import Completion, context_limit, decode, forward, left_padded, serving
 from heedlm.messages import Sampling
 
@@ -60,7 +60,7 @@ def test_rows_that_stop_leave_and_others_join_without_a_trace(family: str, tiny:
 def test_a_shared_beginning_is_computed_once_and_changes_nothing(
     family: str, tiny: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_WORTH_SHARING", 1)
+    monkeypatch.setattr(passes, "_WORTH_SHARING", 1)
     model = tiny(family)
     beginning, *ends = some_prompts([20, 1, 6, 3, 17])
     prompts = [[*beginning, *end] for end in ends]
@@ -83,11 +83,11 @@ def test_a_shared_beginning_is_computed_once_and_changes_nothing(
 )
 def test_what_counts_as_a_beginning_worth_sharing(same: int, rows: int, shared: int) -> None:
     prompts = [[*range(same), *[1000 + row] * 93] for row in range(rows)]
-    assert engine._shared([engine._Row(0, prompt, 1) for prompt in prompts]) == shared
+    assert passes._shared(prompts, 92) == shared
 
 
 def test_equal_prompts_keep_a_token_each() -> None:
-    assert engine._shared([engine._Row(0, range(100), 1)] * 9) == 99
+    assert passes._shared([range(100)] * 9, 99) == 99
 
 
 def test_a_batch_shrinks_as_rows_finish(llama: PreTrainedModel) -> None:

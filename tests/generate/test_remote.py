@@ -128,6 +128,16 @@ def test_a_request_says_all_that_was_asked_and_nothing_else(script: Script) -> N
     assert script.keys == ["Bearer sesame"]
 
 
+def test_an_endpoint_that_takes_no_temperature_is_served_and_its_refusal_says_how(script: Script) -> None:
+    refusal = {"error": {"message": "Unsupported value: 'temperature' does not support 0.", "param": "temperature"}}
+    script.answers = [lambda body: (400, refusal) if "temperature" in body else choice("Paris")] * 2
+    refused = chat_of(script).reply([ASK], Sampling(temperature=0.0))[0]
+    assert refused.stop_reason == "error"
+    assert "a temperature of 1" in refused.text
+    assert chat_of(script).reply([ASK], Sampling(temperature=1.0))[0] == Reply(text="Paris")
+    assert [body.get("temperature") for body in script.heard] == [0.0, None]
+
+
 def test_sampling_tools_and_template_kwargs_reach_the_endpoint(script: Script) -> None:
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     call = Message("assistant", "", tool_calls=(ToolCall("look", {"at": "Zürich"}),))

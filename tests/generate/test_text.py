@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from heedlm.generate.text import Parts, Reading, TextStream, parts, showable, stop_place
+from heedlm.generate.text import Parts, Reading, TextStream, parts, showable, stop_place, thinkable
 
 TEXT = st.text(st.sampled_from("ab \n<>/tHuman:पानी🙂東é\u200d"), max_size=40)
 
@@ -161,3 +163,22 @@ def test_what_is_shown_grows_and_is_always_the_beginning_of_the_answer(text: str
             break
     assert parts(text[:end], reading).answer.startswith(shown)
     assert not any(stop in shown for stop in reading.stops)
+
+
+@given(
+    thought=st.text("ab </think>\n", max_size=12),
+    answer=st.text("ab </think>\n", max_size=8),
+    cut=st.integers(0, 40),
+    opened=st.booleans(),
+    stop=st.sampled_from(["", "ab", "\n\n"]),
+)
+def test_what_is_shown_of_a_reasoning_is_never_taken_back(
+    thought: str, answer: str, cut: int, opened: bool, stop: str
+) -> None:
+    reading = Reading((stop,) if stop else (), "", ("" if opened else "<think>", "</think>"))
+    text = ("" if opened else "<think>") + thought + "</think>" + answer
+    shown = [thinkable(text[:end], reading) for end in range(len(text) + 1)]
+    for earlier, later in pairwise(shown):
+        assert later.startswith(earlier)
+    assert (parts(text, reading).reasoning or "").startswith(shown[-1])
+    assert (parts(text[:cut], reading).reasoning or "").startswith(thinkable(text[:cut], reading))

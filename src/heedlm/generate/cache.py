@@ -1,4 +1,4 @@
-"""A key/value cache whose rows may leave and join while the others go on.
+"""A key/value cache whose rows leave and join while the others go on.
 
 Transformers' own dynamic layers copy every key and value at each step (`torch.cat`); here a step writes one column into
 room that is already there. Rows are aligned at their ends: column T - 1 holds the newest token of every row, a shorter
@@ -8,6 +8,7 @@ row has padding on its left.   B rows, H heads, T columns, D head size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -21,18 +22,27 @@ from transformers.cache_utils import (
 )
 
 _ROOM = 64  # columns made at a time beyond what is asked for
+_SPARE = 4  # rows made at a time beyond what is asked for, where rows join
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one layer in buffers [B, H, T + room, D]; `keys` and `values` are views of what is filled.
+    """Keys and values of one layer in buffers [rows, H, columns, D] with room on every side but the top.
 
+    `keys` and `values` are views of what is filled: the first rows, and the columns begin..end - 1. Room at the right takes
+    the next tokens, room at the bottom rows that join, room at the left rows that join and are longer than all others: none
+    of the three copies what is there. Whatever a view shows as padding is zero, never what another row left behind.
     Sliding-window layers use it too: the mask keeps the window, and the columns before it are merely kept longer.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._buffers: list[torch.Tensor] = []
-        self._length = 0
+        self._rows = self._begin = self._end = 0
+
+    @property
+    def length(self) -> int:
+        """Columns in the view."""
+        return self._end - self._begin
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -40,18 +50,31 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         """Append columns; return all keys and values so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._buffers = [_empty_like(states, states.shape[-2]) for states in (key_states, value_states)]
-        end = self._length + key_states.shape[-2]
+            self._rows, columns = key_states.shape[0], key_states.shape[-2] + _ROOM
+            self._buffers = [_zeros(states, self._rows, columns) for states in (key_states, value_states)]
+        end = self._end + key_states.shape[-2]
         if end > self._buffers[0].shape[-2]:
-            self._buffers = [_grown(old, self._length, end + end // 2) for old in self._buffers]
+            more = max(_ROOM, self.length // 2) + key_states.shape[-2]
+            self._move(rows=self._buffers[0].shape[0], left=0, right=more)
+            end = self._end + key_states.shape[-2]
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, self._length : end] = states
-        self._show(end)
+            buffer[: self._rows, :, self._end : end] = states
+        self._show(self._begin, end)
         return self.keys, self.values
 
-    def _show(self, length: int) -> None:
-        self._length = length
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+    def _show(self, begin: int, end: int) -> None:
+        self._begin, self._end = begin, end
+        self.keys, self.values = (buffer[: self._rows, :, begin:end] for buffer in self._buffers)
+
+    def _move(self, *, rows: int, left: int, right: int) -> None:
+        """Lay what is there into new buffers of `rows` rows, with so much room at either side."""
+        length, moved = self.length, []
+        for old in self._buffers:
+            new = _zeros(old, rows, left + length + right)
+            new[: self._rows, :, left : left + length] = old[: self._rows, :, self._begin : self._end]
+            moved.append(new)
+        self._buffers = moved
+        self._show(left, left + length)
 
     def keep_rows(self, rows: Sequence[int], first: int) -> None:
         """Keep `rows`, in this order, and of their columns those from `first`. A row that stays where it is costs
@@ -60,33 +83,58 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
             for place, row in enumerate(rows):
                 if place != row:
                     assert row >= len(rows), "a row may only move down into a free place"
-                    buffer[place, :, : self._length] = buffer[row, :, : self._length]
-        self._buffers = [buffer[: len(rows), :, first:] for buffer in self._buffers]
-        self._show(self._length - first)
+                    buffer[place, :, self._begin : self._end] = buffer[row, :, self._begin : self._end]
+        self._rows = len(rows)
+        self._show(self._begin + first, self._end)
 
-    def spread(self, starts: Sequence[int]) -> None:
-        """Of one row make many: row b begins at column starts[b] with the first columns of the old row."""
-        columns, spread = self._length, []
+    def spread(self, starts: Sequence[int], columns: int, room: int) -> None:
+        """Of one row make many: row b begins at column starts[b] with the first columns of the old row, up to `columns`."""
+        spread = []
         for old in self._buffers:
-            new = old.new_zeros(len(starts), old.shape[1], columns + _ROOM, old.shape[3])
+            new = _zeros(old, len(starts), columns + room)
             for row, start in enumerate(starts):
-                new[row, :, min(start, columns) : columns] = old[0, :, : max(0, columns - start)]
+                filled = max(0, columns - start)
+                new[row, :, columns - filled : columns] = old[0, :, self._begin : self._begin + filled]
             spread.append(new)
-        self._buffers = spread
-        self._show(columns)
+        self._buffers, self._rows = spread, len(starts)
+        self._show(0, columns)
+
+    def crop(self, length: int) -> None:
+        """Forget the columns behind the first `length`."""
+        self._show(self._begin, self._begin + length)
 
     def join(self, other: RoomyLayer) -> None:
         """Take the rows of `other` below ours, all ends aligned."""
-        length = max(self._length, other._length)
-        joined = []
+        rows, length = self._rows + other._rows, max(self.length, other.length)
+        have, _, columns, _ = self._buffers[0].shape
+        if rows > have or length > self._end:
+            self._move(
+                rows=max(have, rows + max(_SPARE, rows // 2)) if rows > have else have,
+                left=length - self.length + _ROOM,
+                right=max(_ROOM, columns - self._end),
+            )
+        begin = self._end - length
         for ours, theirs in zip(self._buffers, other._buffers, strict=True):
-            batch = ours.shape[0] + theirs.shape[0]
-            buffer = ours.new_zeros(batch, ours.shape[1], length + _ROOM, ours.shape[3])
-            buffer[: ours.shape[0], :, length - self._length : length] = ours[:, :, : self._length]
-            buffer[ours.shape[0] :, :, length - other._length : length] = theirs[:, :, : other._length]
-            joined.append(buffer)
-        self._buffers = joined
-        self._show(length)
+            ours[: self._rows, :, begin : self._begin] = 0
+            ours[self._rows : rows, :, begin : self._end - other.length] = 0
+            added = theirs[: other._rows, :, other._begin : other._end]
+            ours[self._rows : rows, :, self._end - other.length : self._end] = added
+        self._rows = rows
+        self._show(begin, self._end)
+
+    def cut_out(self, row: int, start: int, end: int) -> None:
+        """Keep one row, and of it the columns start..end - 1, as a copy without any room."""
+        self._buffers = [states[row : row + 1, :, start:end].clone() for states in (self.keys, self.values)]
+        self._rows = 1
+        self._show(0, end - start)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers)
+
+
+def _zeros(like: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    return like.new_zeros(rows, like.shape[1], columns, like.shape[3])
 
 
 def new_cache(model: PreTrainedModel) -> Cache:
@@ -140,12 +188,22 @@ def keep_rows(cache: Cache, rows: Sequence[int], first: int) -> None:
             layer.reorder_cache(index)
 
 
-def spread(cache: Cache, starts: Sequence[int]) -> None:
-    """Give the one row of a `resumable` cache to many rows, each from its column starts[b] on; what lies left of it is
-    padding."""
+def spread(cache: Cache, starts: Sequence[int], columns: int, room: int = _ROOM) -> Cache:
+    """A cache of many rows, each from its column starts[b] up to `columns` filled with the first columns of the one row
+    of a `resumable` cache, which stays as it is. What lies left of a row is padding.   room: for so many columns more."""
+    made = copy(cache)
+    made.layers = [copy(layer) for layer in cache.layers]
+    for layer in made.layers:
+        if isinstance(layer, RoomyLayer) and layer.is_initialized:
+            layer.spread(starts, columns, room)
+    return made
+
+
+def crop(cache: Cache, length: int) -> None:
+    """Take a `resumable` cache back to its first `length` columns."""
     for layer in cache.layers:
         if isinstance(layer, RoomyLayer) and layer.is_initialized:
-            layer.spread(starts)
+            layer.crop(length)
 
 
 def join(cache: Cache, other: Cache) -> None:
@@ -167,12 +225,16 @@ def _stores_nothing(layer: object) -> bool:
     return type(layer).__name__ == "DummyLayer"
 
 
-def _empty_like(states: torch.Tensor, columns: int) -> torch.Tensor:
-    batch, heads, _, size = states.shape
-    return states.new_zeros(batch, heads, columns + _ROOM, size)
+def one_row(cache: Cache, row: int, start: int, end: int) -> Cache:
+    """A cache of one row: a copy of the columns start..end - 1 of that row of a `resumable` cache."""
+    made = copy(cache)
+    made.layers = [copy(layer) for layer in cache.layers]
+    for layer in made.layers:
+        if isinstance(layer, RoomyLayer) and layer.is_initialized:
+            layer.cut_out(row, start, end)
+    return made
 
 
-def _grown(old: torch.Tensor, filled: int, columns: int) -> torch.Tensor:
-    new = _empty_like(old, columns)
-    new[:, :, :filled] = old[:, :, :filled]
-    return new
+def num_bytes(cache: Cache) -> int:
+    """Bytes that the keys and values of a `resumable` cache take, with the room around them."""
+    return sum(layer.num_bytes for layer in cache.layers if isinstance(layer, RoomyLayer))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heedlm.errors import HeedError
-from heedlm.generate.engine import Completion, context_limit, decode
+from heedlm.generate.calls import Called, CallFormat, before_calls, call_format, read_calls
+from heedlm.generate.engine import Job, context_limit, job_for, run
 from heedlm.generate.scoring import score_ids
-from heedlm.generate.text import Reading, TextStream, parts, showable, stop_place
+from heedlm.generate.text import Reading, TextStream, parts, showable, stop_place, thinkable
 from heedlm.messages import Reply, Request, Sampling
 from heedlm.model.load import load_model, pick_device, resolve, serving_dtype
 from heedlm.model.vocabulary import make_room
@@ -48,11 +50,20 @@ class LocalChat:
         self.batch_size = batch_size
         self._name = name
         self._special = special_tokens(tokenizer)
-        self._stop_ids = _all_stop_ids(model, tokenizer, template)
+        self.stop_ids = _all_stop_ids(model, tokenizer, template)
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of prompt and reply together, or None where the model does not say."""
+        return context_limit(self.model)
+
+    def under(self, template: ChatTemplate) -> LocalChat:
+        """The same model behind another chat template."""
+        return LocalChat(self.model, self.tokenizer, template, name=self._name, batch_size=self.batch_size)
 
     def render(self, request: Request) -> Prompt:
         """What the model will see for `request`; an empty text becomes the token that opens a text, if there is one."""
@@ -72,32 +83,64 @@ class LocalChat:
         on_text(index, piece): pieces of the answer as they become certain; joined they are the reply's text.
         """
         replies: dict[int, Reply] = {}
-        prompts: dict[int, Prompt] = {}
-        listeners: dict[int, _Listener] = {}
+        asked: dict[int, Asked] = {}
         for index, request in enumerate(requests):
             try:
-                prompt = self.render(request)
-                self._check_length(prompt)
-                listeners[index] = self._listener(request, prompt, sampling, index, on_text)
+                asked[index] = self.ask(request, sampling, index, on_text=_told(on_text, index))
             except HeedError as error:
                 replies[index] = Reply(text=str(error), stop_reason="error")
-            else:
-                prompts[index] = prompt
-        # A stop text that is a special token never shows in the text: it is watched for among the ids.
-        stops = {*self._stop_ids, *(self._special[stop] for stop in sampling.stop if stop in self._special)}
-        watching = on_text is not None or any(listener.reading.stops for listener in listeners.values())
-        completions = decode(
-            self.model,
-            [prompt.ids for prompt in prompts.values()],
-            sampling,
-            stop_ids=sorted(stops),
-            indices=list(prompts),
-            batch_size=self.batch_size,
-            on_token=(lambda index, token: listeners[index].hear(token)) if watching else None,
-        )
-        for (index, prompt), completion in zip(prompts.items(), completions, strict=True):
-            replies[index] = _finished(prompt, completion, listeners[index], stops, watching)
+        run(self.model, [one.job for one in asked.values()], batch_size=self.batch_size)
+        for index, one in asked.items():
+            replies[index] = self.answer(one)
         return [replies[index] for index in range(len(requests))]
+
+    def ask(
+        self,
+        request: Request,
+        sampling: Sampling,
+        index: int = 0,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        on_thought: Callable[[str], None] | None = None,
+        measured: bool = True,
+        ids: Sequence[int] | None = None,
+    ) -> Asked:
+        """A request made ready for an engine; once its job is done, `answer` gives the reply.
+
+        index: its place in the call, for its seed.   on_text(piece), on_thought(piece): hear answer and reasoning from the
+        thread of the engine.
+        measured: whether log-probabilities are wanted.   ids: the prompt, where it is given as ids and not to be made of
+        the request's text.   Raises HeedError for what cannot be asked.
+        """
+        prompt = self.render(request) if ids is None else Prompt(request.text or "", tuple(ids))
+        self._check_length(prompt)
+        listener = self._listener(request, prompt, sampling, on_text, on_thought)
+        # A stop text that is a special token never shows in the text: it is watched for among the ids.
+        stops = [*self.stop_ids, *(self._special[stop] for stop in sampling.stop if stop in self._special)]
+        hear = listener.hear if on_text is not None or listener.reading.stops else None
+        job = job_for(self.model, prompt.ids, sampling, index, stops, hear, measured=measured)
+        return Asked(prompt, job, listener)
+
+    def answer(self, asked: Asked) -> Reply:
+        """The reply of a job that is done. A listener that was not asked while it ran hears the tokens now."""
+        made, listener = asked.job.completion(), asked.listener
+        if asked.job.hear is None:
+            listener.stream.extend(made.ids[:-1] if made.ids and made.ids[-1] in asked.job.stop_ids else made.ids)
+        listener.stream.close()
+        reasoning, answer = parts(listener.stream.text, listener.reading)
+        answer, calls = listener.without_calls(answer)
+        listener.show_thought(reasoning or "")
+        listener.show(answer)
+        return Reply(
+            text=answer,
+            ids=made.ids,
+            reasoning=reasoning,
+            tool_calls=calls,
+            logprobs=made.logprobs,
+            stop_reason=made.stop_reason,
+            prompt=asked.prompt.text,
+            alternatives=made.alternatives,
+        )
 
     def score(self, requests: Sequence[Request], continuations: Sequence[str]) -> list[list[float]]:
         """Log-probability (nats) of each token of continuations[i] after requests[i].
@@ -134,7 +177,7 @@ class LocalChat:
         return continuation_ids(self.tokenizer, continuation)
 
     def _check_length(self, prompt: Prompt) -> None:
-        limit = context_limit(self.model)
+        limit = self.context
         if not prompt.ids:
             raise HeedError(
                 "The prompt is empty and the tokenizer has no token that opens a text.",
@@ -152,15 +195,17 @@ class LocalChat:
         request: Request,
         prompt: Prompt,
         sampling: Sampling,
-        index: int,
-        on_text: Callable[[int, str], None] | None,
+        on_text: Callable[[str], None] | None,
+        on_thought: Callable[[str], None] | None,
     ) -> _Listener:
         reading = self._reading(request, prompt, sampling)
-        # Special tokens have no text for a reader, but a template may mark reasoning or an answer by them.
-        marks = reading.lead + "".join(reading.think or ())
+        form = call_format(self.template, self.tokenizer) if request.tools else None
+        # Special tokens have no text for a reader, but a template may mark reasoning, a call or an answer by them.
+        marks = reading.lead + "".join(reading.think or ()) + (form.opening + form.closing if form else "")
         hidden = frozenset(token for text, token in self._special.items() if text not in marks)
         stream = TextStream(self.tokenizer, prompt.ids, hidden)
-        return _Listener(stream, reading, index, on_text)
+        names = frozenset(str(tool.get("function", tool).get("name")) for tool in request.tools)
+        return _Listener(stream, reading, on_text, on_thought, None if form is None else (form, names))
 
     def _reading(self, request: Request, prompt: Prompt, sampling: Sampling) -> Reading:
         stops = tuple(stop for stop in sampling.stop if stop and stop not in self._special)
@@ -183,13 +228,19 @@ class _Listener:
     """Hears the tokens of one reply: knows when a stop text was met, and hands on what may be shown."""
 
     def __init__(
-        self, stream: TextStream, reading: Reading, index: int, on_text: Callable[[int, str], None] | None
+        self,
+        stream: TextStream,
+        reading: Reading,
+        on_text: Callable[[str], None] | None,
+        on_thought: Callable[[str], None] | None,
+        calls: tuple[CallFormat, frozenset[str]] | None,
     ) -> None:
         self.stream = stream
         self.reading = reading
-        self._index = index
         self._on_text = on_text
-        self._shown = 0
+        self._on_thought = on_thought
+        self._calls = calls
+        self._shown = self._thought = 0
 
     def hear(self, token: int) -> bool:
         """Take one token (never a stop id); whether the reply ends here."""
@@ -201,35 +252,41 @@ class _Listener:
         longest = max(map(len, self.reading.stops), default=0)
         if stop_place(text, self.reading.stops, max(0, before - longest)) >= 0:
             return True
+        if self._on_thought is not None and not self._shown:
+            self.show_thought(thinkable(text, self.reading))
         if self._on_text is not None:
-            self.show(showable(text, self.reading))
+            answer = showable(text, self.reading)
+            self.show(answer if self._calls is None else before_calls(answer, self._calls[0]))
         return False
 
     def show(self, answer: str) -> None:
         """Hand on what is new in `answer`, which only ever grows."""
         if self._on_text is not None and len(answer) > self._shown:
-            self._on_text(self._index, answer[self._shown :])
+            self._on_text(answer[self._shown :])
             self._shown = len(answer)
 
+    def show_thought(self, thought: str) -> None:
+        """The same for the reasoning."""
+        if self._on_thought is not None and len(thought) > self._thought:
+            self._on_thought(thought[self._thought :])
+            self._thought = len(thought)
 
-def _finished(
-    prompt: Prompt, completion: Completion, listener: _Listener, stops: Container[int], watching: bool
-) -> Reply:
-    """The reply of one completion; the listener has heard its tokens where one was `watching`, or hears them now."""
-    if not watching:
-        spoken = completion.ids[:-1] if completion.ids and completion.ids[-1] in stops else completion.ids
-        listener.stream.extend(spoken)
-    listener.stream.close()
-    reasoning, answer = parts(listener.stream.text, listener.reading)
-    listener.show(answer)
-    return Reply(
-        text=answer,
-        ids=completion.ids,
-        reasoning=reasoning,
-        logprobs=completion.logprobs,
-        stop_reason=completion.stop_reason,
-        prompt=prompt.text,
-    )
+    def without_calls(self, answer: str) -> Called:
+        """The finished answer, its tool calls apart."""
+        return Called(answer, ()) if self._calls is None else read_calls(answer, *self._calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request on its way: what the model is sent, the job that makes the reply, and who hears it."""
+
+    prompt: Prompt
+    job: Job
+    listener: _Listener
+
+
+def _told(on_text: Callable[[int, str], None] | None, index: int) -> Callable[[str], None] | None:
+    return None if on_text is None else lambda piece: on_text(index, piece)
 
 
 def load_chat(

@@ -1,94 +1,239 @@
 """Batched decoding of token ids with any Hugging Face causal language model.
 
-Prompts are sorted by length and laid out with padding on the left; a row that has finished leaves the batch at once and
-waiting prompts take its place, so that no forward pass is spent on finished rows. In fp32 the tokens are those of
-`model.generate` on each prompt alone.   Shapes: B rows, T tokens, V vocabulary.
+Prompts are laid out with padding on the left; a row that has finished leaves the batch at once and waiting prompts take
+its place, so that no forward pass is spent on finished rows. Every row is decoded in its own manner: greedy rows, sampled
+ones and penalised ones share a pass. In fp32 the tokens are those of `model.generate` on each prompt alone.
+Shapes: B rows, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from heedlm.errors import HeedError
 from heedlm.generate import cache as kv
-from heedlm.generate.sampling import choose, draws, token_logprobs
+from heedlm.generate.memory import Memory
+from heedlm.generate.passes import Beginning, context_limit, forward, left_padded, opened, serving
+from heedlm.generate.sampling import choose, draws, likeliest, penalised, token_logprobs
 from heedlm.generate.seeds import request_seed
 from heedlm.messages import Sampling, StopReason
-from heedlm.model.load import context_length
 
 _PREFILL_TOKENS = 8192  # padded prompt tokens in one forward pass: bounds the memory that a prefill takes
-_WORTH_SHARING = 256  # tokens that a shared beginning must save: below it another forward pass costs as much
+_EAGER_TOKENS = 2048  # of all prefills between two steps, where rows that are running wait for them
+_APART = 24  # tokens that prompts of one prefill may differ by, where each is computed soon anyway
 # Waiting prompts join when a third of the rows is free; each time the cache is copied. Any share from a quarter to a half
 # gives the same speed within 5 %, three quarters cost 17 % (4.5M parameters, 64 rows, replies of 6-120 tokens, one core).
 _REFILL = 2 / 3
 
+__all__ = [
+    "Beginning",
+    "Completion",
+    "Engine",
+    "Job",
+    "context_limit",
+    "decode",
+    "forward",
+    "job_for",
+    "left_padded",
+    "opened",
+    "run",
+    "serving",
+]
+
+Alternatives = tuple[tuple[int, float], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was generated for one prompt.   ids: stop id included.   logprobs: one per id, of the unfiltered model."""
+    """What was generated for one prompt.   ids: stop id included.   logprobs: one per id, of the unfiltered model.
+
+    alternatives: for each id the likeliest tokens, where they were asked for.   remembered: prompt tokens that an earlier
+    request had computed.
+    """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     stop_reason: StopReason
+    alternatives: tuple[Alternatives, ...] = ()
+    remembered: int = 0
 
 
-@dataclass(slots=True)
-class _Row:
-    """One prompt on its way: what it has made so far."""
+@dataclass(slots=True, eq=False)
+class Job:
+    """One prompt on its way: how it is to be continued, and what it has made so far.
 
-    index: int
+    prompt: ids, at least one and fewer than the context limit.   sampling: `stop` is not looked at (texts are the caller's
+    business, see `text.TextStream`), and `seed` is that of this job alone.   room: new tokens at most.   stop_ids: end it;
+    kept as its last id.   hear(id): hears every token but a stop id, and answers whether the job shall end after it.
+    measured: whether log-probabilities are wanted.
+    """
+
     prompt: Sequence[int]
+    sampling: Sampling
     room: int
-    draws: torch.Tensor | None = None  # made when the row begins to run
+    stop_ids: frozenset[int] = frozenset()
+    hear: Callable[[int], bool] | None = None
+    measured: bool = True
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    alternatives: list[Alternatives] = field(default_factory=list)
     stop_reason: StopReason = "length"
+    remembered: int = 0
+    draws: torch.Tensor | None = None  # made when the job begins to run, as is `seen`: bool [V]
+    seen: torch.Tensor | None = None
+
+    def completion(self) -> Completion:
+        """What was made, as it stands."""
+        return Completion(
+            tuple(self.ids), tuple(self.logprobs), self.stop_reason, tuple(self.alternatives), self.remembered
+        )
 
 
 @dataclass(slots=True)
 class _Running:
-    """The rows in the cache. Row b occupies the columns starts[b]..length - 1; next_ids[b] is not in the cache yet."""
+    """The jobs in the cache. Row b occupies the columns starts[b]..length - 1; next_ids[b] is not in the cache yet."""
 
     cache: Cache
-    rows: list[_Row]
+    rows: list[Job]
     starts: list[int]
     length: int
     next_ids: torch.Tensor  # int64 [B]
 
 
-# Prompt and reply together; under the name by which upper floors ask for it.
-context_limit = context_length
+class Engine:
+    """One running batch over a model. Used by one thread, inside `serving(model)`.
 
-
-@contextmanager
-def serving(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode, no gradients, and an attention that masks padding; everything is put back afterwards.
-
-    A model in training may use an attention function of its own that builds no padding mask.
+    eager: waiting jobs join as soon as there is a place, a limited number of tokens between two steps of those that run;
+    otherwise they wait until a third of the places is free, which is faster where nobody waits for a first token.   memory: of what earlier prompts
+    began with.
     """
-    training = [module for module in model.modules() if module.training]
-    attention = model.config._attn_implementation
-    foreign = attention is not None and attention not in ALL_MASK_ATTENTION_FUNCTIONS._global_mapping
-    if foreign:
-        model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
-        if foreign:
-            model.set_attn_implementation(attention)
+
+    def __init__(
+        self, model: PreTrainedModel, *, batch_size: int = 64, eager: bool = False, memory: Memory | None = None
+    ) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.waiting: deque[Job] = deque()
+        self._eager = eager
+        self._memory = memory if memory is not None and kv.resumable(kv.new_cache(model)) else None
+        self._known: list[Beginning] = []
+        self._running: _Running | None = None
+        self._joined = 0  # prompt tokens since the last step of the running rows
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return self._running is not None or bool(self.waiting)
+
+    @property
+    def num_running(self) -> int:
+        return 0 if self._running is None else len(self._running.rows)
+
+    def add(self, job: Job) -> None:
+        """Let a job wait for its place."""
+        self.waiting.append(job)
+
+    def drop(self, job: Job) -> None:
+        """Take a job out, wherever it stands; others take its place at the next step. Nothing happens to a finished one."""
+        if job in self.waiting:
+            self.waiting.remove(job)
+        elif self._running is not None and job in self._running.rows:
+            self._running = _without(self._running, [self._running.rows.index(job)])
+
+    def clear(self) -> list[Job]:
+        """Forget everything, as after a pass that failed; the jobs that were there, unfinished."""
+        lost = [*self.waiting, *(self._running.rows if self._running is not None else ())]
+        self.waiting.clear()
+        self._running = None
+        self._known.clear()
+        if self._memory is not None:
+            self._memory.clear()
+        return lost
+
+    def step(self) -> list[Job]:
+        """One forward pass: waiting prompts join, or every running job gets a token. The jobs that finished with it."""
+        if self._may_join():
+            fresh, logits = self._prefill(self._take())
+            ending = _advance(fresh, logits)
+            finished = self._leave(fresh, ending)
+            self._running = _merge(self._running, _without(fresh, ending))
+            return finished
+        if self._running is None:
+            return []
+        running, self._joined = self._running, 0
+        ending = _advance(running, _step(self.model, running))
+        finished = self._leave(running, ending)
+        self._running = _without(running, ending)
+        return finished
+
+    def _may_join(self) -> bool:
+        if not self.waiting or self._running is None:
+            return bool(self.waiting)
+        if not kv.joinable(self._running.cache):
+            return False
+        if self._eager:
+            return self.num_running < self.batch_size and self._joined < _EAGER_TOKENS
+        return self.num_running <= self.batch_size * _REFILL
+
+    def _take(self) -> list[Job]:
+        """The next jobs that fit the free rows and one prefill; at least one. They no longer wait.
+
+        Where others wait for it, a prefill holds the job whose turn it is, and jobs like it: about as long, so that little
+        is padding, and with the same beginning in memory.
+        """
+        free = self.batch_size - self.num_running
+        most = _EAGER_TOKENS - self._joined if self._eager else _PREFILL_TOKENS
+        first = self.waiting[0]
+        taken, longest = [first], len(first.prompt)
+        for job in list(self.waiting)[1:]:
+            wider = max(longest, len(job.prompt))
+            if len(taken) == free or (len(taken) + 1) * wider > most:
+                break
+            if self._eager and not self._alike(first, job):
+                continue
+            taken.append(job)
+            longest = wider
+        gone = set(map(id, taken))
+        self.waiting = deque(job for job in self.waiting if id(job) not in gone)
+        self._joined += len(taken) * longest
+        return taken
+
+    def _alike(self, first: Job, job: Job) -> bool:
+        apart = abs(len(first.prompt) - len(job.prompt))
+        if apart > max(_APART, len(first.prompt) // 4):
+            return False
+        return self._memory is None or self._memory.alike(first.prompt, job.prompt)
+
+    def _prefill(self, rows: list[Job]) -> tuple[_Running, torch.Tensor]:
+        """Run the prompts; the rows with their filled cache, and the logits [B, V] after each prompt."""
+        for row in rows:
+            if row.sampling.temperature > 0:
+                row.draws = draws(row.sampling.seed, row.room)
+        prompts = [row.prompt for row in rows]
+        ids, starts = left_padded(prompts, self.model.device)
+        cache, past = (None, 0) if self._memory is None else self._memory.opened(prompts, starts)
+        for row in rows:
+            row.remembered = past
+        if cache is None:
+            cache, past = opened(self.model, prompts, starts, self._known)
+        logits = forward(self.model, ids[:, past:], starts, cache=cache, past=past, keep=1)[:, -1]
+        if self._memory is not None:
+            for place, prompt in enumerate(prompts):
+                self._memory.keep(prompt, cache, place, starts[place])
+        return _Running(cache, rows, starts, ids.shape[1], torch.empty(0)), logits
+
+    def _leave(self, running: _Running, places: Sequence[int]) -> list[Job]:
+        """The jobs at `places`, whose keys and values are kept for whoever goes on from there."""
+        jobs = [running.rows[place] for place in places]
+        if self._memory is not None:
+            for job, place in zip(jobs, places, strict=True):
+                self._memory.keep([*job.prompt, *job.ids[:-1]], running.cache, place, running.starts[place])
+        return jobs
 
 
 def decode(
@@ -106,71 +251,47 @@ def decode(
     prompts: ids, each at least one and fewer than the context limit.   stop_ids: end a row; kept as its last id.
     indices: what a prompt is called in `on_token` and in its seed; its place in `prompts` by default.
     on_token(index, id): hears every token but a stop id, and answers whether the row shall stop after it.
-    `sampling.stop` is not looked at: texts are the caller's business (see `text.TextStream`).
     """
-    limit = context_limit(model)
     names = range(len(prompts)) if indices is None else indices
-    rows: list[_Row] = []
-    for index, prompt in zip(names, prompts, strict=True):
-        room = sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - len(prompt))
-        assert len(prompt) > 0, "the caller refuses empty prompts"
-        assert limit is None or len(prompt) < limit, "the caller refuses overlong prompts"
-        rows.append(_Row(index, prompt, room))
-    waiting = sorted((row for row in rows if row.room > 0), key=lambda row: len(row.prompt), reverse=True)
-    stops = frozenset(stop_ids)
-    running: _Running | None = None
+    jobs = [
+        job_for(model, prompt, sampling, name, stop_ids, None if on_token is None else _under(on_token, name))
+        for name, prompt in zip(names, prompts, strict=True)
+    ]
+    run(model, jobs, batch_size=batch_size)
+    return [job.completion() for job in jobs]
+
+
+def run(model: PreTrainedModel, jobs: Sequence[Job], *, batch_size: int = 64) -> None:
+    """Finish all jobs, the shortest prompts first."""
+    engine = Engine(model, batch_size=batch_size)
+    for job in sorted((job for job in jobs if job.room > 0), key=lambda job: len(job.prompt)):
+        engine.add(job)
     with serving(model):
-        while waiting or running is not None:
-            if waiting and (
-                running is None or (len(running.rows) <= batch_size * _REFILL and kv.joinable(running.cache))
-            ):
-                free = batch_size - (0 if running is None else len(running.rows))
-                fresh, logits = _prefill(model, _take(waiting, free), sampling)
-                leaving = _advance(fresh, logits, sampling, stops, on_token)
-                running = _merge(running, _without(fresh, leaving))
-            else:
-                assert running is not None
-                logits = _step(model, running)
-                running = _without(running, _advance(running, logits, sampling, stops, on_token))
-    return [Completion(tuple(row.ids), tuple(row.logprobs), row.stop_reason) for row in rows]
+        while engine.busy:
+            engine.step()
 
 
-def _take(waiting: list[_Row], free: int) -> list[_Row]:
-    """The next prompts, shortest first, that fit `free` rows and one prefill; at least one. They leave `waiting`."""
-    taken: list[_Row] = []
-    while waiting and len(taken) < free:
-        if taken and (len(taken) + 1) * len(waiting[-1].prompt) > _PREFILL_TOKENS:
-            break
-        taken.append(waiting.pop())
-    return taken
+def job_for(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    index: int,
+    stop_ids: Sequence[int],
+    hear: Callable[[int], bool] | None,
+    *,
+    measured: bool = True,
+) -> Job:
+    """The job of one prompt.   index: its place in the call, which makes its seed out of the call's."""
+    limit = context_limit(model)
+    assert len(prompt) > 0, "the caller refuses empty prompts"
+    assert limit is None or len(prompt) < limit, "the caller refuses overlong prompts"
+    room = sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - len(prompt))
+    own = sampling if sampling.temperature == 0 else replace(sampling, seed=request_seed(sampling.seed, index))
+    return Job(prompt, own, room, frozenset(stop_ids), hear, measured)
 
 
-def _prefill(model: PreTrainedModel, rows: list[_Row], sampling: Sampling) -> tuple[_Running, torch.Tensor]:
-    """Run the prompts; the rows with their filled cache, and the logits [B, V] after each prompt."""
-    if sampling.temperature > 0:
-        for row in rows:
-            row.draws = draws(request_seed(sampling.seed, row.index), row.room)
-    ids, starts = left_padded([row.prompt for row in rows], model.device)
-    cache = kv.new_cache(model)
-    past = _shared(rows) if kv.resumable(cache) else 0
-    if past:
-        forward(model, ids[starts.index(0)][None, :past], [0], cache=cache, keep=1)
-        kv.spread(cache, starts)
-    logits = forward(model, ids[:, past:], starts, cache=cache, past=past, keep=1)[:, -1]
-    return _Running(cache, rows, starts, ids.shape[1], torch.empty(0)), logits
-
-
-def _shared(rows: Sequence[_Row]) -> int:
-    """How many tokens, from the first, all prompts begin with (one token of each stays), or 0 where it would save little.
-
-    Examples before each question of a task, or one system text before all: such a beginning is computed once.
-    """
-    shortest = min(rows, key=lambda row: len(row.prompt)).prompt
-    longest = max(rows, key=lambda row: len(row.prompt)).prompt
-    same = len(shortest) - 1
-    for row in rows:
-        same = next((at for at in range(same) if row.prompt[at] != shortest[at]), same)
-    return same if same * 4 >= len(longest) and same * (len(rows) - 1) >= _WORTH_SHARING else 0
+def _under(on_token: Callable[[int, int], bool], name: int) -> Callable[[int], bool]:
+    return lambda token: on_token(name, token)
 
 
 def _step(model: PreTrainedModel, running: _Running) -> torch.Tensor:
@@ -182,25 +303,25 @@ def _step(model: PreTrainedModel, running: _Running) -> torch.Tensor:
     return logits[:, -1]
 
 
-def _advance(
-    running: _Running,
-    logits: torch.Tensor,
-    sampling: Sampling,
-    stops: frozenset[int],
-    on_token: Callable[[int, int], bool] | None,
-) -> list[int]:
+def _advance(running: _Running, logits: torch.Tensor) -> list[int]:
     """Choose and record the next token of every row; the places of the rows that are finished with it."""
-    drawn = None
-    if sampling.temperature > 0:
-        drawn = torch.stack([row.draws[len(row.ids)] for row in running.rows if row.draws is not None])
-    chosen = choose(logits, drawn, temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
-    running.next_ids = chosen
+    running.next_ids = _chosen(running.rows, logits)
+    measured = [place for place, row in enumerate(running.rows) if row.measured]
+    if len(measured) == len(running.rows):
+        logprobs = token_logprobs(logits, running.next_ids).tolist()
+    elif measured:
+        logprobs = token_logprobs(logits[measured], running.next_ids[measured]).tolist()
+    for at, place in enumerate(measured):
+        row = running.rows[place]
+        row.logprobs.append(logprobs[at])
+        if row.sampling.top_logprobs:
+            row.alternatives.append(tuple(likeliest(logits[place], row.sampling.top_logprobs)))
     finished = []
-    measured = token_logprobs(logits, chosen).tolist()
-    for place, (row, token, logprob) in enumerate(zip(running.rows, chosen.tolist(), measured, strict=True)):
+    for place, (row, token) in enumerate(zip(running.rows, running.next_ids.tolist(), strict=True)):
         row.ids.append(token)
-        row.logprobs.append(logprob)
-        if token in stops or (on_token is not None and on_token(row.index, token)):
+        if row.seen is not None:
+            row.seen[token] = True
+        if token in row.stop_ids or (row.hear is not None and row.hear(token)):
             row.stop_reason = "stop"
             finished.append(place)
         elif len(row.ids) == row.room:
@@ -208,7 +329,40 @@ def _advance(
     return finished
 
 
-def _without(running: _Running, leaving: list[int]) -> _Running | None:
+def _chosen(rows: Sequence[Job], logits: torch.Tensor) -> torch.Tensor:
+    """The next token of every row, each by its own sampling; int64 [B]."""
+    logits = _penalised(rows, logits)
+    manners: dict[tuple[float, int, float, float], list[int]] = {}
+    for place, row in enumerate(rows):
+        how = row.sampling
+        manner = (how.temperature, how.top_k, how.top_p, how.min_p) if how.temperature > 0 else (0.0, 0, 1.0, 0.0)
+        manners.setdefault(manner, []).append(place)
+    chosen = torch.empty(len(rows), dtype=torch.long, device=logits.device)
+    for (temperature, top_k, top_p, min_p), places in manners.items():
+        drawn = None
+        if temperature > 0:
+            drawn = torch.stack([mine[len(rows[at].ids)] for at in places if (mine := rows[at].draws) is not None])
+        of = logits if len(manners) == 1 else logits[places]
+        chosen[places] = choose(of, drawn, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+    return chosen
+
+
+def _penalised(rows: Sequence[Job], logits: torch.Tensor) -> torch.Tensor:
+    """The logits [B, V] with the repetition penalty of the rows that have one."""
+    punished = [place for place, row in enumerate(rows) if row.sampling.repetition_penalty != 1.0]
+    if not punished:
+        return logits
+    logits = logits.clone()
+    for place in punished:
+        row = rows[place]
+        if row.seen is None:
+            row.seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+            row.seen[list(row.prompt)] = True
+        logits[place] = penalised(logits[place], row.seen, row.sampling.repetition_penalty)
+    return logits
+
+
+def _without(running: _Running, leaving: Sequence[int]) -> _Running | None:
     """The batch without the rows at `leaving` and without columns that are padding in all others; None when nobody is
     left."""
     if not leaving:
@@ -239,60 +393,3 @@ def _merge(running: _Running | None, fresh: _Running | None) -> _Running | None:
         length,
         torch.cat([running.next_ids, fresh.next_ids]),
     )
-
-
-def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, list[int]]:
-    """Rows of ids as one tensor [B, T] padded on the left (with id 0, which the mask hides), and where each begins."""
-    length = max(map(len, rows))
-    starts = [length - len(row) for row in rows]
-    ids = torch.tensor([[0] * start + list(row) for start, row in zip(starts, rows, strict=True)], device=device)
-    return ids, starts
-
-
-def forward(
-    model: PreTrainedModel,
-    ids: torch.Tensor,
-    starts: Sequence[int],
-    *,
-    cache: Cache | None = None,
-    past: int = 0,
-    keep: int = 0,
-) -> torch.Tensor:
-    """Logits [B, keep, V] of the last `keep` tokens of left-padded rows (0: of all tokens).
-
-    ids: int64 [B, T], the tokens after the `past` columns that are in `cache`.   starts: first column of each row that
-    is not padding, counted from the first column of the cache.
-    """
-    known = _inputs(model)
-    total = past + ids.shape[1]
-    begin = torch.tensor(starts, device=ids.device)[:, None]  # [B, 1]
-    columns = torch.arange(total, device=ids.device)  # [past + T]
-    extra: dict[str, object] = {}
-    stateful = "past_key_values" not in known  # the Mamba kind: its state holds no columns to be masked later
-    if cache is not None:
-        extra["cache_params" if stateful else "past_key_values"] = cache
-    if any(starts) and not (stateful and past):
-        extra["attention_mask"] = (columns >= begin).long()
-    if "position_ids" in known:
-        extra["position_ids"] = (columns[past:] - begin).clamp(min=0)
-    if "logits_to_keep" in known:
-        extra["logits_to_keep"] = keep
-    logits: torch.Tensor = model(input_ids=ids, use_cache=cache is not None, return_dict=True, **extra).logits
-    return logits[:, -keep:]
-
-
-def _inputs(model: PreTrainedModel) -> frozenset[str]:
-    """What the model's forward pass can be given; of an adapter, what the model inside can."""
-    inside = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return _parameters(type(inside).__name__, type(inside).forward)
-
-
-@lru_cache(maxsize=64)
-def _parameters(name: str, function: Callable[..., object]) -> frozenset[str]:
-    known = frozenset(inspect.signature(function).parameters)
-    if not known & {"past_key_values", "cache_params"}:
-        raise HeedError(
-            f"{name} keeps what it has read in a way that heed does not know.",
-            mend="use a model with a key/value cache, or one of the Mamba kind",
-        )
-    return known

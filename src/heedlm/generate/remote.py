@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 Hear = Callable[[str], None]
+_OWN_TEMPERATURE = 1.0  # what the protocol decodes with where nothing is said; some endpoints refuse to be told any
 _AGAIN = (408, 409, 429)  # and all from 500 on: the same request may succeed later
 
 
@@ -65,6 +66,11 @@ class RemoteChat:
         return self._model
 
     @property
+    def client(self) -> OpenAI:
+        """What speaks with the endpoint."""
+        return self._client
+
+    @property
     def concurrency(self) -> int:
         return self._concurrency
 
@@ -80,7 +86,7 @@ class RemoteChat:
         A request that the endpoint refuses, or keeps failing, gets a reply with stop_reason "error" and the reason as
         text. What concerns every request (no connection, a wrong key, an unknown model) raises HeedError.
         on_text(index, piece): a single request is streamed; of several, each is heard when it is complete.
-        `sampling.seed` plus its index is the seed of a request. `top_k` and template_kwargs go out as the extra fields
+        `sampling.seed` plus its index is the seed of a request. `top_k`, `min_p`, `repetition_penalty` and template_kwargs go out as the extra fields
         that vLLM and llama.cpp read.
         """
         if len(requests) == 1:
@@ -134,7 +140,7 @@ class RemoteChat:
     def _call(self, request: Request, sampling: Sampling, index: int, hear: Hear | None) -> Called:
         import openai
 
-        body = _body(self._model, request, sampling, index)
+        body = body_of(self._model, request, sampling, index)
         try:
             if request.text is not None:
                 return self._complete(body, hear)
@@ -149,6 +155,8 @@ class RemoteChat:
             return Called(_failed(what), _lost(error), again=True, refused=refused)
         except openai.APIStatusError as error:
             what = f"The endpoint answered {error.status_code}: {_reason(error)}"
+            if error.status_code == 400 and "temperature" in what.lower():
+                what += f" (mend: a temperature of {_OWN_TEMPERATURE:g}, which is the endpoint's own and is not sent)"
             if error.status_code == 429 and error.code == "insufficient_quota":
                 return Called(_failed(what), "free", refused=HeedError(what, self._base_url, "check the account"))
             again = error.status_code in _AGAIN or error.status_code >= 500
@@ -303,21 +311,26 @@ def _retry_after(headers: Any) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _body(model: str, request: Request, sampling: Sampling, index: int) -> dict[str, Any]:
+def body_of(model: str, request: Request, sampling: Sampling, index: int) -> dict[str, Any]:
     """The fields of one request, without those that hold their default."""
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": sampling.max_tokens,
-        "temperature": sampling.temperature,
         "seed": sampling.seed + index,
     }
     extra: dict[str, Any] = {}
+    if sampling.temperature != _OWN_TEMPERATURE:
+        body["temperature"] = sampling.temperature
     if sampling.top_p < 1.0:
         body["top_p"] = sampling.top_p
     if sampling.stop:
         body["stop"] = list(sampling.stop)
     if sampling.top_k > 0:
         extra["top_k"] = sampling.top_k
+    if sampling.min_p > 0:
+        extra["min_p"] = sampling.min_p
+    if sampling.repetition_penalty != 1.0:
+        extra["repetition_penalty"] = sampling.repetition_penalty
     if request.text is not None:
         body["prompt"] = request.text
     else:

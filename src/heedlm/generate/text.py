@@ -115,6 +115,23 @@ def showable(text: str, reading: Reading) -> str:
     return _split(text, reading).answer
 
 
+def thinkable(text: str, reading: Reading) -> str:
+    """The beginning of the reasoning that is certain while `text` may still grow: a prefix of what `parts` will give."""
+    if reading.think is None:
+        return ""
+    opening, closing = reading.think
+    begun = text.lstrip()
+    if not begun.startswith(opening):
+        return ""
+    thought, closed, _ = begun[len(opening) :].partition(closing)
+    place = stop_place(thought, reading.stops)
+    if place >= 0:
+        thought = thought[:place]
+    elif not closed:
+        thought = thought[: len(thought) - _held(thought, (*reading.stops, closing))]
+    return thought.strip()
+
+
 def _held(text: str, stops: Sequence[str]) -> int:
     """How many characters at the end of `text` may be the beginning of a stop text."""
     longest = max(map(len, stops), default=0)

@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from difflib import get_close_matches
-from typing import Protocol, runtime_checkable
+from pathlib import Path
 
 from rich.console import Console
 
 from heedlm.errors import HeedError
-from heedlm.messages import Chat, Message, Reply, Request, Sampling
+from heedlm.messages import Chat, Message, Sampling
+from heedlm.serve.beside import compare
+from heedlm.serve.formats import switch_format
+from heedlm.serve.kept import save
+from heedlm.serve.keyboard import QUOTES, Joined, Keyboard
+from heedlm.serve.opening import open_chat
+from heedlm.serve.probabilities import ALTERNATIVES, show_probabilities
+from heedlm.serve.session import Keeping, Open, Renders, Say, Session, answer, asked, loaded_base, request_of
 
 COMMANDS = {
     "system": "/system TEXT   say how the model behaves; without TEXT show it; /system off ends it",
     "base": "/base [TEXT]   switch to the base model and back; with TEXT it continues TEXT",
+    "format": "/format [NAME] talk on in another chat format; without NAME list them; /format own goes back",
+    "compare": "/compare [@NAME ...] [TEXT]  the same text to others too: @base, @FORMAT, @RUN, @URL#MODEL",
+    "retry": "/retry [T]     the last answer once more, drawn anew (T: temperature)",
+    "probs": "/probs [all]   how sure the model was of each token, and what it would have said instead",
+    "save": "/save [TEXT]   the conversation as a training row; TEXT: what the last answer should have been",
     "show": "/show [TEXT]   what the model saw last, or would see for TEXT, and its tokens",
     "reset": "/reset [TEXT]  forget the conversation, not the system text; begin with TEXT",
     "help": "/help          this list",
     "quit": "/quit          leave (or Ctrl-D); Ctrl-C stops an answer",
 }
+_MANY_LINES = f"A line that ends in \\ goes on in the next; {QUOTES} opens and closes a message of many lines.\n"
 _COMMAND = re.compile(r"/([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
-
-
-@runtime_checkable
-class Renders(Protocol):
-    """A chat that can tell what its model sees: a model on this machine can, an endpoint cannot."""
-
-    def render(self, request: Request) -> tuple[str, tuple[int, ...]]:
-        """Text and token ids of the prompt."""
-        ...
-
-
-@dataclass(slots=True)
-class _Session:
-    """What lives during a conversation."""
-
-    chat: Chat
-    load_base: Callable[[], Chat] | None
-    sampling: Sampling
-    say: Callable[[str, str], None]  # (text, style); nothing is added at the end
-    system: str | None
-    base: Chat | None = None  # once it was asked for
-    history: list[Message] = field(default_factory=list)
-    plain: bool = False  # talking to the base model
-    last: Request | None = None
 
 
 def terminal_chat(
@@ -56,18 +44,24 @@ def terminal_chat(
     base: Callable[[], Chat] | None = None,
     sampling: Sampling,
     system: str | None = None,
+    keeping: Keeping | None = None,
+    other: Open = open_chat,
+    history: Path | None = None,
     lines: Iterable[str] | None = None,
     write: Callable[[str], None] | None = None,
 ) -> None:
     """Talk with `chat` until the lines end or the person leaves.
 
-    base: loads the model before tuning, when /base first asks for it.   lines: what the person types, one turn each; by default the keyboard,
-    where Ctrl-D ends them.   write: takes the text to show, without colours; by default the terminal, with colours.
+    base: loads the model before tuning, when /base first asks for it.   keeping: where /save writes.   other: opens what /compare names.
+    history: a file of what was typed before.   lines: what the person types; by default the keyboard, where Ctrl-D ends them.
+    write: takes the text to show, without colours; by default the terminal, with colours.
     An error in an answer is shown and the conversation goes on without that turn.
     """
-    session = _Session(chat, base, sampling, _screen(write), system)
+    local = isinstance(chat, Renders)
+    wanted = replace(sampling, top_logprobs=ALTERNATIVES) if local else sampling
+    session = Session(chat, base, wanted, _screen(write), system, other, keeping)
     session.say(f"{chat.name}: type a message, or /help\n", "bold")
-    typed: Iterator[str] = iter(_Keyboard(session) if lines is None else lines)
+    typed = _typed(session, lines, history)
     while True:
         try:
             line = next(typed).strip()
@@ -78,52 +72,83 @@ def terminal_chat(
             continue
         if not line:
             continue
-        command = _COMMAND.fullmatch(line)
-        if command is None:
-            _answer(session, line)
-        elif not _obey(session, command[1].lower(), (command[2] or "").strip()):
-            break
+        try:
+            if not _take(session, line):
+                break
+        except KeyboardInterrupt:  # while a command works, such as a model that loads
+            session.say(" (stopped)\n", "dim")
     session.say("\n", "")
 
 
-def _obey(session: _Session, name: str, rest: str) -> bool:
+def _typed(session: Session, lines: Iterable[str] | None, history: Path | None) -> Iterator[str]:
+    if lines is not None:
+        return Joined(iter(lines))
+    keyboard = Keyboard(lambda: "base> " if session.plain else "> ", tuple(COMMANDS), history)
+    return Joined(keyboard, keyboard.more)
+
+
+def _take(session: Session, line: str) -> bool:
+    """Do what was typed; False to leave."""
+    command = _COMMAND.fullmatch(line)
+    if command is None:
+        _say_to(session, line)
+        return True
+    return _obey(session, command[1].lower(), (command[2] or "").strip())
+
+
+def _say_to(session: Session, line: str) -> None:
+    session.retries = 0
+    answer(session, request_of(session, line))
+
+
+def _obey(session: Session, name: str, rest: str) -> bool:
     """Do what a command says; False to leave."""
     if name == "quit":
         return False
-    if name == "help":
-        _help(session, rest.removeprefix("/").lower())
-    elif name == "reset":
-        session.history.clear()
-        session.last = None
-        session.say("The conversation is forgotten.\n", "dim")
-        if rest:
-            _answer(session, rest)
-    elif name == "system":
-        _system(session, rest)
-    elif name == "base":
-        _switch(session, rest)
-    elif name == "show":
-        _show(session, _request(session, rest) if rest else session.last)
+    verbs: dict[str, Callable[[Session, str], None]] = {
+        "help": _help,
+        "reset": _reset,
+        "system": _system,
+        "base": _switch,
+        "format": switch_format,
+        "compare": compare,
+        "retry": _retry,
+        "probs": show_probabilities,
+        "save": save,
+        "show": _show,
+    }
+    if name in verbs:
+        verbs[name](session, rest)
     else:
         _unknown(session, name)
     return True
 
 
-def _help(session: _Session, name: str) -> None:
+def _help(session: Session, rest: str) -> None:
+    name = rest.removeprefix("/").lower()
     if name and name not in COMMANDS:
         _unknown(session, name)
+    elif name:
+        session.say(COMMANDS[name] + "\n", "dim")
     else:
-        session.say((COMMANDS[name] if name else "\n".join(COMMANDS.values())) + "\n", "dim")
+        session.say("\n".join(COMMANDS.values()) + "\n" + _MANY_LINES, "dim")
 
 
-def _unknown(session: _Session, name: str) -> None:
+def _unknown(session: Session, name: str) -> None:
     close = get_close_matches(name, COMMANDS, n=1)
     hint = f"Did you mean /{close[0]}? " if close else ""
     known = ", ".join(f"/{one}" for one in COMMANDS)
     session.say(f"There is no command /{name}. {hint}Known: {known}. Nothing was sent.\n", "red")
 
 
-def _system(session: _Session, text: str) -> None:
+def _reset(session: Session, rest: str) -> None:
+    session.forget()
+    session.say("The conversation is forgotten.\n", "dim")
+    if rest:
+        _say_to(session, rest)
+
+
+def _system(session: Session, text: str) -> None:
     if not text:
         session.say(f"system: {session.system}\n" if session.system else "There is no system text.\n", "dim")
         return
@@ -131,34 +156,49 @@ def _system(session: _Session, text: str) -> None:
     session.say("The system text is taken away.\n" if session.system is None else f"system: {text}\n", "dim")
 
 
-def _switch(session: _Session, text: str) -> None:
+def _switch(session: Session, text: str) -> None:
     """To the base model and back; with a text to the base model, which continues it."""
-    if session.load_base is None:
-        session.say("There is no base model here: this chat was started with one model.\n", "red")
+    base = loaded_base(session)
+    if base is None:
         return
-    if session.base is None:
-        try:
-            session.base = session.load_base()
-        except HeedError as error:
-            session.say(f"{error}\n", "red")
-            return
     if not session.plain:
         session.plain = True
-        session.say(
-            f"{session.base.name}: continues what you type, knows no turns and no system text; /base: back\n", "bold"
-        )
+        session.say(f"{base.name}: continues what you type, knows no turns and no system text; /base: back\n", "bold")
     elif not text:
         session.plain = False
         session.say(f"{session.chat.name}: answers; the conversation goes on where it was\n", "bold")
     if text:
-        _answer(session, text)
+        _say_to(session, text)
 
 
-def _show(session: _Session, request: Request | None) -> None:
+def _retry(session: Session, rest: str) -> None:
+    """The last request again, with other draws; its answer takes the place of the one before."""
+    if session.last is None:
+        session.say("Nothing was asked yet.\n", "dim")
+        return
+    try:
+        temperature = float(rest) if rest else session.sampling.temperature
+    except ValueError:
+        temperature = -1.0
+    if not 0 <= temperature < 100:
+        session.refuse(f"/retry takes a temperature such as 0.8; not {rest!r}.")
+        return
+    if temperature == 0 and not rest:
+        session.say("The temperature is 0: the answer would be the same. /retry 0.8 draws another.\n", "dim")
+        return
+    request = session.last
+    if request.text is None and session.history[-2:-1] == [request.messages[-1]]:
+        del session.history[-2:]
+    session.retries += 1
+    answer(session, request, temperature)
+
+
+def _show(session: Session, rest: str) -> None:
+    request = request_of(session, rest) if rest else session.last
     if request is None:
         session.say("Nothing was sent yet.\n", "dim")
         return
-    model = _asked(session, request)
+    model = asked(session, request)
     if not isinstance(model, Renders):
         sent = [_trimmed(message) for message in request.messages] or request.text
         session.say(json.dumps(sent, ensure_ascii=False, indent=2) + "\n", "cyan")
@@ -167,69 +207,17 @@ def _show(session: _Session, request: Request | None) -> None:
     try:
         text, ids = model.render(request)
     except HeedError as error:
-        session.say(f"{error}\n", "red")
+        session.refuse(error)
         return
     session.say(text, "cyan")
     session.say(f"\n({len(ids):,} tokens)\n", "dim")
-
-
-def _asked(session: _Session, request: Request) -> Chat:
-    """Who is asked a request: the base model continues texts, the other one answers messages."""
-    return session.base if request.text is not None and session.base is not None else session.chat
-
-
-def _request(session: _Session, line: str) -> Request:
-    """What is asked when a person types `line` now."""
-    if session.plain:
-        return Request(text=line)
-    opening = [Message("system", session.system)] if session.system else []
-    return Request(messages=(*opening, *session.history, Message("user", line)))
 
 
 def _trimmed(message: Message) -> dict[str, object]:
     return {key: value for key, value in asdict(message).items() if value not in (None, ())}
 
 
-def _answer(session: _Session, line: str) -> None:
-    """One turn: ask, stream the answer, remember both."""
-    request = _request(session, line)
-    session.last = request
-    pieces: list[str] = []
-
-    def hear(_index: int, piece: str) -> None:
-        pieces.append(piece)
-        session.say(piece, "green")
-
-    try:
-        reply = _asked(session, request).reply([request], session.sampling, on_text=hear)[0]
-    except KeyboardInterrupt:
-        reply = Reply(text="".join(pieces))
-        session.say(" (stopped)", "dim")
-    except HeedError as error:
-        reply = Reply(text=str(error), stop_reason="error")
-    session.say(_ending(reply, "".join(pieces), session.sampling), "red" if reply.stop_reason == "error" else "dim")
-    if request.text is None and reply.stop_reason != "error" and reply.text:
-        answer = Message("assistant", reply.text, reasoning=reply.reasoning, tool_calls=reply.tool_calls)
-        session.history += [Message("user", line), answer]
-
-
-def _ending(reply: Reply, shown: str, sampling: Sampling) -> str:
-    """What is said after the streamed text: whatever of the reply was not text, or why there is none."""
-    if reply.stop_reason == "error":
-        return ("\n" if shown else "") + reply.text + "\n"
-    notes = [
-        f"(calls {call.name} with {json.dumps(dict(call.arguments), ensure_ascii=False)})" for call in reply.tool_calls
-    ]
-    if reply.reasoning:
-        notes.append(f"(thought: {reply.reasoning})")
-    if reply.stop_reason == "length":
-        notes.append(f"(cut: {sampling.max_tokens:,} tokens are the most (--max-tokens), or the context is full)")
-    elif not shown and not notes:
-        notes.append("(empty answer)")
-    return "".join(f"\n{note}" for note in notes).removeprefix("" if shown else "\n") + "\n"
-
-
-def _screen(write: Callable[[str], None] | None) -> Callable[[str, str], None]:
+def _screen(write: Callable[[str], None] | None) -> Say:
     """How text is shown: in colours on the terminal, or plainly through `write`."""
     if write is not None:
         return lambda text, style: write(text)
@@ -240,41 +228,3 @@ def _screen(write: Callable[[str], None] | None) -> Callable[[str, str], None]:
         console.print(text.replace("\x1b", "␛"), style=style or None, end="", markup=False, soft_wrap=True)
 
     return say
-
-
-class _Keyboard:
-    """Lines from the keyboard, with a prompt that tells who listens; Ctrl-D ends them."""
-
-    def __init__(self, session: _Session) -> None:
-        with contextlib.suppress(ImportError):  # not on every platform
-            import readline  # noqa: F401  # `input` takes arrow keys and history from it
-        self._session = session
-
-    def __iter__(self) -> _Keyboard:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            return input("base> " if self._session.plain else "> ")
-        except EOFError:
-            raise StopIteration from None
-
-
-def model_behind(path: str, named: str | None) -> Callable[[], Chat] | None:
-    """How to load the model for /base: the one that is `named`, else the one that `path` was tuned from."""
-    from heedlm.generate.chat import load_chat
-    from heedlm.model.load import resolve, resolve_here
-    from heedlm.model.save import read_card
-
-    tuned_from = named or read_card(path).get("base")
-    if not tuned_from:
-        return None
-    folder = resolve(named) if named else resolve_here(tuned_from)
-
-    def load() -> Chat:
-        if folder is None:
-            mend = "leave, and start again with --base FOLDER, or with --base and its hub id"
-            raise HeedError("The base of this model is not on this machine.", str(tuned_from), mend)
-        return load_chat(folder, name=str(tuned_from))
-
-    return load

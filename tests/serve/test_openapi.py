@@ -1,0 +1,86 @@
+"""The server against its own page /openapi.json: made-up requests, good and bad, and answers of the promised shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from heedlm.serve.options import Options
+from tests.serve.live import Live, live, tiny_served
+
+KEY = "schemathesis-" * 2
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(llama: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[Live]:
+    with live([tiny_served(llama, tokenizer)], Options(keys=(KEY,), max_tokens=4)) as running:
+        yield running
+
+
+def operations(server: Live) -> list[Any]:
+    page = schemathesis.openapi.from_url(f"{server.root}/openapi.json")
+    return [found.ok() for found in page.get_all_operations()]
+
+
+ADDRESSES = (
+    "/health",
+    "/metrics",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/models",
+    "/v1/models/{name}",
+    "/v1/render",
+)
+
+
+def test_the_page_tells_of_every_address(guarded: Live) -> None:
+    assert sorted(one.path for one in operations(guarded)) == sorted(ADDRESSES)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_made_up_requests_are_answered_as_the_page_says(guarded: Live, address: str, mode: GenerationMode) -> None:
+    operation = next(one for one in operations(guarded) if one.path == address)
+    if mode is GenerationMode.NEGATIVE and operation.method == "get":
+        pytest.skip("a request without parameters cannot be wrong")
+    statuses: set[int] = set()
+
+    @settings(max_examples=15, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def asked(case: schemathesis.Case) -> None:
+        name = case.body.get("model") if isinstance(case.body, dict) else None
+        if isinstance(name, str) and len(name) <= 500:
+            case.body["model"] = "tiny"  # a made-up name would never reach a model
+        answer = case.call(headers={"Authorization": f"Bearer {KEY}"})
+        # A made-up key counts as wrong, and is replaced by a good one here.
+        if mode is GenerationMode.POSITIVE or "Authorization" not in (case.headers or {}):
+            statuses.add(answer.status_code)
+        case.validate_response(answer, checks=CHECKS)
+
+    asked()
+    if mode is GenerationMode.POSITIVE and address != "/v1/models/{name}":
+        assert 200 in statuses
+    if mode is GenerationMode.NEGATIVE:
+        assert not [status for status in statuses if status < 400]
