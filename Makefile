@@ -24,7 +24,12 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	$(BIN)/pytest -q
 
-test-all: $(VENV)/.dev
+# Ray and datatrove (260 MB) are wanted by the slow tests of `heed prepare --executor ray` alone.
+$(VENV)/.scale: $(VENV)/.dev
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,scale]'
+	touch $@
+
+test-all: $(VENV)/.scale
 	$(BIN)/pytest -q -m 'not gpu'
 
 lint: $(VENV)/.dev
@@ -40,7 +45,7 @@ browser: $(VENV)/.dev
 	  else echo "chromium is not installed and cannot be installed from here: browser tests will skip"; fi; }
 
 # Peers live in environments of their own, so that their pins never touch ours nor each other's.
-PEERS := trl llamafactory litgpt
+PEERS := trl llamafactory litgpt datatrove transformers
 bench-setup: $(VENV)/.dev $(PEERS:%=.bench/%/.done)
 
 .bench/%/.done: benchmarks/constraints-%.txt

@@ -391,6 +391,7 @@ def memory_leg(setting: Setting) -> dict[str, Any]:
     }
     if "heed checkpointing" in step:
         result["memory_ratio_151k_trl"] = round(step["heed checkpointing"] / step["trl default"], 3)
+        result["memory_ratio_151k_plain_checkpointing"] = round(step["heed checkpointing"] / step["plain"], 3)
     if "trl no checkpointing" in step:
         result["memory_ratio_151k_trl_no_checkpointing"] = round(step["heed"] / step["trl no checkpointing"], 3)
     return result

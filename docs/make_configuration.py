@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from heedlm.config import Recipe
+from heedlm.config import Recipe, StepConfig
 from heedlm.pretrain_config import PretrainRecipe
 
 
@@ -47,7 +47,7 @@ TUNING: dict[str, Words] = {
         "Licences in the card, and in `meta` of each row.",
     ),
     "data.sources.prompts": Words(
-        "Prompt templates that make conversations of rows of columns: a name from `heed prompts list`, a YAML file, or a "
+        "Prompt templates that make conversations of rows of columns: a name from `heed templates list`, a YAML file, or a "
         "list of these. `mapping` then goes from their columns to names in your file. See [data](rooms/data.md#prompt-templates).",
         "Tables become conversations.",
     ),
@@ -307,6 +307,27 @@ TRAIN: dict[str, Words] = {
         "Prompts from each of train, validation and test that the model answers at every validation.",
         "Lines in `panel.jsonl`, by which learning by heart and learning can be told apart.",
     ),
+    "score": Words(
+        "Suites (names or files) that the model in the making is scored on at every evaluation. `held_out` asks the "
+        "validation rows here, never the test rows. See [train](rooms/train.md#scores-on-the-way).",
+        "Lines in `scores.jsonl` and `eval/during.jsonl`, a curve in the report.",
+    ),
+    "score_items": Words(
+        "Items of each task, spread evenly over it; null asks 32.", "How sure a score is, and how long it takes."
+    ),
+    "score_share": Words(
+        "The share of the training time that scoring may take, from its second time on; null means 0.1, and 1 leaves none out.",
+        "At which evaluations the model is scored; those left out are named.",
+    ),
+    "best": Words(
+        "`score` keeps the weights of the highest score (of equal scores, of the lower validation loss); null those of the "
+        "lowest validation loss.",
+        "Which step the model is of.",
+    ),
+    "patience": Words(
+        "The run ends when so many scores in a row were not above the best one; null never ends it early.",
+        "The number of steps.",
+    ),
 }
 
 PRETRAINING: dict[str, Words] = {
@@ -338,7 +359,7 @@ PRETRAINING: dict[str, Words] = {
     "shape.intermediate": Words("Width of the feed-forward part.", "Parameters."),
 }
 PRETRAIN_TRAIN: dict[str, Words] = {
-    **{key: words for key, words in TRAIN.items() if key not in ("epochs", "panel")},
+    **{key: words for key, words in TRAIN.items() if key in StepConfig.model_fields},
     "lr": Words("Peak learning rate.", "How fast weights move."),
     "max_steps": Words("Optimiser steps in all; must be given.", "The number of steps."),
 }

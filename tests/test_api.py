@@ -24,7 +24,7 @@ from tests.families import checkpoint
 ROWS = [{"prompt": f"Add {a} and {b}.", "completion": f"{a + b}"} for a in range(8) for b in range(8)]
 ONE_STEP = {"train.max_steps": 1, "train.panel": 0, "train.precision": "fp32"}
 ARGUMENTS = {
-    "prepare": {"run", "recipe", "options"},
+    "prepare": {"run", "recipe", "executor", "options"},
     "train": {"run", "recipe", "observer", "push", "public", "options"},
     "evaluate": {
         *(
@@ -35,6 +35,8 @@ ARGUMENTS = {
             "rescore",
             "allow_leak",
             "force_template",
+            "judge",
+            "rubric",
             "settings",
             "on_progress",
         ),
@@ -47,19 +49,27 @@ ARGUMENTS = {
             "gate",
             "same_recipe",
             "grid",
+            "system",
+            "few_shot",
             "noise_floor",
             "rescore",
             "allow_leak",
             "force_template",
         ),
-        *("settings", "on_progress"),
+        *("judge", "rubric", "settings", "on_progress"),
     },
-    "show": {"data", "model", "limit", "plain", "settings"},
+    "show": {"data", "model", "limit", "plain", "options"},
     "pretrain": {"recipe", "run", "observer"},
     "rows": {"run", "worst"},
+    "export": {"model", "to", "options"},
     "inspect": {"data", "model", "mapping", "limit", "seed", "settings", "on_progress"},
     "check": {"run", "recipe", "say", "options"},
     "check_numerics": {"say", "options"},
+    "label_sheet": {"of", "out", "tasks", "items", "seed"},
+    "judge": {
+        *("of", "by", "how", "rubric", "labels", "reference", "tasks", "items", "only", "out", "say", "on_progress"),
+        "options",
+    },
     "demo": {"run", "observer", "seed", "settings", "on_eval"},
     "synthesise": {
         *("mode", "data", "model", "out", "name", "api_key", "manner", "say", "on_progress", "options"),
@@ -231,7 +241,7 @@ MISTAKES: dict[str, tuple[Callable[..., Any], str, str]] = {
     "wrong value": (
         lambda m, d, t: heedlm.train(model=m, data=d, run=t, settings={"train.lr": -1}),
         "'train.lr' is -1",
-        "greater than 0",
+        "above 0",
     ),
     "unknown template": (
         lambda m, d, t: heedlm.show(model=m, data=d, settings=["templates.chat=chatlm"]),

@@ -9,15 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from heedlm import cli
 from tests.families import checkpoint
-
-Heed = Callable[..., tuple[int, str, str]]
+from tests.typed import Heed, squeezed
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +24,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return int(left.value.code or 0), out, " ".join(err.split())
-
-    return call
+def heed(heed: Heed) -> Heed:
+    return squeezed(heed)
 
 
 GOOD = [{"instruction": f"Say {n}.", "input": "", "output": f"It is {n}."} for n in range(30)]

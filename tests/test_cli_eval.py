@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from heedlm import cli
-from tests.eval.served import served
+from tests.endpoints import served
 from tests.families import checkpoint
+from tests.typed import Heed
 
-Heed = Callable[..., tuple[int, str, str]]
 ROWS = [
     {
         "prompt": f"Say the word number {n}.",
@@ -23,17 +23,6 @@ ROWS = [
     for n in range(40)
 ]
 FEW = ("--set", "eval.items=4", "--set", "eval.max_tokens=4")
-
-
-@pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return int(left.value.code or 0), told.out, told.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +67,9 @@ def test_evidence_is_verified_without_a_model(heed: Heed, made: Path, run: Path)
     assert heed("eval", run, "--rescore", *common)[0] == 0
     code, out, _ = heed("eval", run, "--verify", "--json")
     assert (code, json.loads(out)) == (0, {"verdict": "ship", "changed": []})
+    kept = json.loads((run / "evidence.json").read_text())
+    assert (kept["config"]["items"], kept["config"]["suites"]) == (4, ["held_out"])
+    assert {"data/test.jsonl", "recipe.yaml", "report.json"} <= set(kept["files"])
     with (run / "model" / "model.safetensors").open("ab") as file:
         file.write(b"x")
     code, out, _ = heed("eval", run, "--verify")
@@ -144,7 +136,36 @@ def test_another_template_than_was_taught_is_refused(heed: Heed, run: Path) -> N
     code, out, _ = heed("eval", run, "--force-template", "--json", *FEW)
     assert code == 0
     assert json.loads(out)["headline"].startswith("WRONG TEMPLATE")
+    page = (run / "report.html").read_text()
+    assert re.search(r'<h1[^>]*class="[^"]*caveat[^"]*"[^>]*>(<bdi>)?WRONG TEMPLATE', page)  # in red
+    assert re.search(r"h1\.caveat\s*{[^}]*color: var\(--bad\)", page)
     assert heed("eval", run.parent / "one", run, *FEW)[0] == 2
+
+
+def test_an_unknown_scorer_and_an_item_without_a_target_are_refused_at_once(
+    heed: Heed, made: Path, tmp_path: Path
+) -> None:
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(
+        "tasks:\n  a:\n    scorer: exakt\n    items: [{prompt: Hm, target: Hm}]\n"
+        "  b:\n    scorer: exact\n    items:\n      - {prompt: Hm}\n"
+    )
+    code, out, err = heed("eval", made / "one", "--suite", suite)
+    assert (code, out) == (2, "")
+    assert "did you mean 'exact'" in err
+    assert f"{suite}:3" in err
+    assert f"{suite}:8" in err
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({**ROWS[0], "meta": {"scorer": "numerc"}}) + "\n")
+    code, _, err = heed("eval", made / "one", made / "base", "--data", rows, "--out", tmp_path / "out")
+    assert code == 2
+    assert "did you mean 'numeric'" in err
+    assert f"{rows}:1" in err
+    rows.write_text(json.dumps({"prompt": "Who?"}) + "\n")
+    code, _, err = heed("eval", made / "one", made / "base", "--data", rows, "--out", tmp_path / "out")
+    assert code == 2
+    assert f"{rows}:1" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_any_models_on_the_same_items(heed: Heed, made: Path, tmp_path: Path) -> None:
@@ -208,6 +229,64 @@ def test_prompt_or_tune(heed: Heed, made: Path, tmp_path: Path) -> None:
     assert json.loads(heed("eval", made / "one", *common, "--rescore")[1])["grid"] == report["grid"]
 
 
+def test_other_arms_beside_the_models(heed: Heed, made: Path, tmp_path: Path) -> None:
+    """Base bare, in its best frame, few-shot; instruct, and behind a system text: what each saw is kept."""
+    system = tmp_path / "system.txt"
+    system.write_text("Answer in one word.\n")
+    common = ("--system", system, "--few-shot", made / "one", "--out", tmp_path / "out", "--json", *FEW)
+    code, out, err = heed("eval", made / "one", *common)
+    assert code == 0, err
+    report = json.loads(out)
+    base, one = str(made / "base"), str(made / "one")
+    arms = [base, one, base + " + frame", base + " + few-shot", one + " + system text"]
+    assert [model["name"] for model in report["models"]] == arms
+    assert [pair["second"] for pair in report["pairs"]] == arms[1:]
+    assert "behind up to 3 solved examples" in report["models"][3]["asked"]
+    log = [json.loads(line) for line in (tmp_path / "out" / "items.jsonl").read_text().splitlines()]
+    assert len(log) == 20
+    tested = {
+        json.loads(line)["messages"][0]["content"] for line in (made / "one/data/test.jsonl").read_text().splitlines()
+    }
+    for item in log:
+        questions = item["prompt"].count("Say the word number")
+        assert questions == (4 if item["arm"].endswith("few-shot") else 1)
+        assert sum(question in item["prompt"] for question in tested) == 1  # no solved example is an item
+        assert ("Answer in one word." in item["prompt"]) == item["arm"].endswith("system text")
+    assert json.loads(heed("eval", made / "one", *common, "--rescore")[1])["pairs"] == report["pairs"]
+    gate = (made / "one", "--gate", made / "easy.yaml", "--system", system, "--out", tmp_path / "out", "--json", *FEW)
+    assert json.loads(heed("eval", base, *gate)[1])["decision"]["call"] == "ship"
+
+
+def test_a_judge_stands_apart_from_what_was_checked(heed: Heed, run: Path) -> None:
+    pytest.importorskip("openai")
+    before = json.loads((run / "report.json").read_text())
+    with served(lambda asked: "<verdict>1</verdict>") as server:
+        common = ("eval", run, "--rescore", "--judge", f"{server.url}#j", *FEW)
+        code, out, err = heed(*common, "--json")
+        assert code == 0, err
+        report = json.loads(out)
+        asked = len(server.heard)
+        assert 0 < asked <= 8
+        assert heed(*common)[0] == 0
+        assert len(server.heard) == asked  # nothing is asked twice
+    assert report["tasks"] == before["tasks"]
+    (figure,) = report["judged"]
+    assert (figure["judge"], figure["n"], figure["share"], figure["even"]) == ("j", 4, 0.5, 0.5)
+    markdown = (run / "report.md").read_text()
+    assert "not checked" in markdown.partition("| task |")[2]
+    assert "Judged" in (run / "report.html").read_text()
+    told = json.loads((run / "eval" / "judge" / "report.json").read_text())
+    assert told["pairs"][0]["all"]["n"] == 4
+    assert told["pairs"][0]["position"]["contradicted"] == asked // 2
+    pair = ("eval", run.parent / "one", "--data", run.parent / "items.jsonl", "--out", run.parent / "pair", *FEW)
+    (run.parent / "items.jsonl").write_text(json.dumps({"prompt": "Name?", "completion": "Ann"}) + "\n")
+    with served(lambda asked: "<verdict>tie</verdict>") as server:
+        code, out, err = heed(*pair, "--judge", f"{server.url}#j", "--json")
+    assert code == 0, err
+    assert [figure["share"] for figure in json.loads(out)["judged"]] == [0.5]
+    assert (run.parent / "pair" / "judge" / "report.html").is_file()
+
+
 def test_an_endpoint_is_a_model_like_any_other(heed: Heed, made: Path, tmp_path: Path) -> None:
     pytest.importorskip("openai")
     with served(lambda asked: "oh") as server:
@@ -218,11 +297,22 @@ def test_an_endpoint_is_a_model_like_any_other(heed: Heed, made: Path, tmp_path:
         assert len(server.heard) == 4
 
 
+def test_an_endpoint_that_stumbles_is_tried_again(heed: Heed, made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    with served(lambda asked: 503 if len(server.heard) <= 5 else "oh") as server:
+        names = (made / "one", f"{server.url}#mine")
+        code, out, err = heed("eval", *names, "--out", tmp_path / "out", "--json", *FEW)
+    assert code == 0, err
+    (task,) = json.loads(out)["pairs"][0]["tasks"]
+    assert (task["second"], task["errors"]["second"]) == (1.0, 0)
+    assert len(server.heard) == 4 + 5
+
+
 def test_an_endpoint_that_is_down_is_a_stop_to_go_on_from(
     heed: Heed, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openai")
-    monkeypatch.setattr("heedlm.eval.versus.RETRIES", 0)
+    monkeypatch.setattr("heedlm.eval.contenders.RETRIES", 0)
     code, _, err = heed("eval", made / "one", "http://127.0.0.1:9/v1#m", "--out", tmp_path / "out", *FEW)
     assert code == 130
     assert "cannot be reached" in err
@@ -250,6 +340,15 @@ def test_an_endpoint_that_is_down_is_a_stop_to_go_on_from(
         (("{one}", "{base}", "--out", "{one}"), "no folder for a comparison"),
         (("{one}", "{base}", "--out", "{rows}"), "no folder for a comparison"),
         (("{one}", "--verfy"), "did you mean --verify"),
+        (("{one}", "{base}", "--system", "nowhere.txt"), "--system nowhere.txt"),
+        (("{one}", "--few-shot", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("{one}", "http://127.0.0.1:9/v1#m", "--few-shot", "{rows}"), "None of these models is a base model"),
+        (("{one}", "{base}", "--suite", "forgetting", "--few-shot", "{rows}"), "None of these rows solves"),
+        (("{base}", "atlas", "--system", "{rows}", "--suite", "forgetting"), "a place for a system text"),
+        (("{one}", "--system", "{rows}", "--grid", "{rows}"), "leave out --system or --grid"),
+        (("{one}", "--rubric", "{rows}"), "none is named"),
+        (("{one}", "--judge", "./nowhere"), "no model folder"),
+        (("{one}", "--judge", "atlas", "--rubric", "nowhere.txt"), "no rubric"),
     ],
 )
 def test_mistakes_are_mended(heed: Heed, made: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from heedlm import cli
 from heedlm.eval.scorers.registry import KINDS
 from heedlm.eval.suites import shipped
-
-Heed = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return int(left.value.code or 0), out, err
-
-    return call
+from tests.typed import Heed
 
 
 def test_list(heed: Heed) -> None:
@@ -97,3 +80,12 @@ def test_scorers_are_listed_each_with_its_options_and_example(heed: Heed) -> Non
         assert "scores 1:" in out
     told = json.loads(heed("suites", "scorers", "numeric", "--json")[1])["scorers"][0]
     assert told["options"]["decimal"]["default"] == "."
+
+
+def test_a_name_that_was_mistyped_is_a_mistake_and_no_finding(heed: Heed, tmp_path: Path) -> None:
+    code, out, err = heed("suites", "check", tmp_path / "nofile.yaml")
+    assert (code, out) == (2, "")
+    assert "no such suite" in err
+    code, out, err = heed("suites", "check", "constraints", "forgeting")
+    assert (code, out) == (2, "")
+    assert "did you mean 'forgetting'?" in err

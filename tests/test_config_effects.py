@@ -37,6 +37,8 @@ class Change(NamedTuple):
 TABLE = {"path": "table.jsonl", "prompts": ["classify-text"]}  # rows of columns, to be made conversations
 TWO = "data.sources=[rows.jsonl, guided.jsonl]"
 PROMPTED = f"data.sources={json.dumps([TABLE])}"
+# The first score is 0 and no later one is above it, while the loss goes on falling.
+CONFUSED = ("train.score=[empty.yaml]", "train.score_share=1", "train.lr=0.01", "train.eval_every=1")
 CHANGES: dict[str, Change] = {
     "seed": Change(5, ("order",)),
     "data.sources": Change("other.jsonl", ("splits",)),
@@ -110,6 +112,11 @@ CHANGES: dict[str, Change] = {
     ),
     "train.sink": Change("tensorboard", ("sink",) if find_spec("tensorboard") else ("error",)),
     "train.panel": Change(0, ("panel",)),
+    "train.score": Change(["held_out"], ("scores",)),
+    "train.score_items": Change(1, ("scores",), ("train.score=[held_out]",)),
+    "train.score_share": Change(1e-9, ("scores",), ("train.score=[held_out]", "train.score_share=1")),
+    "train.best": Change("score", ("best_score",), CONFUSED),
+    "train.patience": Change(1, ("steps",), CONFUSED),
     "eval.suites": Change(["forgetting"], ("tasks",), ("eval.items=1",)),
     "eval.items": Change(1, ("items",)),
     "eval.max_tokens": Change(2, ("longest_reply",)),
@@ -217,6 +224,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for how, label in (("splendid", "pos"), ("awful", "neg"))
     ]
     (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    (folder / "empty.yaml").write_text(
+        "about: Nobody can know.\ntasks:\n  none:\n    items: [{prompt: Well, target: xyzzy}]\n    scorer: exact\n"
+    )
     (folder / "items.jsonl").write_text(json.dumps({"question": "Say 7."}) + "\n")
     (folder / "replay.jsonl").write_text(
         "".join(json.dumps({"text": f"Once there were {n} ships at sea."}) + "\n" for n in range(300))
@@ -305,6 +315,8 @@ def observe(
         "last_loss": steps[-1]["loss"],
         "evaluations": sum(line["kind"] == "validation" for line in lines),
         "panel": len(panel.read_text().splitlines()) if panel.is_file() else 0,
+        "scores": [line["items"] for line in lines if line["kind"] == "score"],
+        "best_score": report.best_score,
         "template": report.template,
         "chat_template": (run / "model" / "chat_template.jinja").read_text(),
         "trainable": report.trainable_parameters,

@@ -285,6 +285,12 @@ def test_generated_pages_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text("utf8") == script.page(), f"run docs/{GENERATED[name]}.py"
 
 
+def test_the_guide_is_current() -> None:
+    """Made of the registries of blocks and rules: text and code cannot part."""
+    held = {path.name: path.read_text("utf8") for path in (ROOT / "docs" / "guide").iterdir()}
+    assert held == _script("make_guide").pages(), "run docs/make_guide.py"
+
+
 def _script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None

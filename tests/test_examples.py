@@ -223,3 +223,15 @@ def test_the_notebook_runs_from_a_file_to_an_answer(tmp_path: Path, monkeypatch:
     assert instruct.startswith("The capital of ")
     assert instruct != base
     assert (tmp_path / "runs" / "first" / "model" / "config.json").is_file()
+
+
+def test_the_smallest_export_that_is_good_enough_is_named(example: Any, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("gguf")
+    from tests.exports.makers import bytes_tokenizer, saved
+
+    saved(tmp_path / "model", bytes_tokenizer("qwen2"), "qwen2")
+    best = example("smallest_export", "--model", "model", "--same-top", "0.5")
+    assert best.folder == Path("exports/sizes/q8_0")
+    assert example("smallest_export", "--model", "model", "--same-top", "1.1") is None
+    assert capsys.readouterr().out.count("too far off") == 3
+    assert not any((tmp_path / "exports" / "sizes").iterdir())

@@ -6,7 +6,7 @@ import pytest
 
 from heedlm.config import Recipe, Section
 from heedlm.errors import HeedError
-from heedlm.keys import example, hint, keys, like
+from heedlm.keys import example, hint, keys, like, parts, takes
 from heedlm.pretrain_config import PretrainRecipe
 from heedlm.recipe_file import load_recipe
 
@@ -58,6 +58,47 @@ def test_a_wrong_setting_is_mended_by_one_that_holds(setting: str, where: str, m
     problem = caught.value.problems[0]
     assert problem.where == where
     assert mend in problem.mend
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("data.test", "a number of at least 0 and below 1, a text or null"),
+        ("data.sources", "a list"),
+        ("data.sources.0.path", "a text"),
+        ("data.sources.0.prompts", "a text or a list"),
+        ("data.sources.0.few_shot", "a whole number of at least 0 and of at most 16"),
+        ("data.sources.0.mapping", "a mapping or null"),
+        ("data.mixture.rows", "a section with settings in it"),
+        ("data.clean.email", "one of flag, mask, drop, off"),
+        ("model", "a section with settings in it"),
+        ("model.trust_remote_code", "true or false"),
+        ("train.lr", "a number above 0 or null"),
+        ("train.max_steps", "a whole number above 0 or null"),
+        ("seed", "a whole number"),
+    ],
+)
+def test_what_a_key_takes_is_said_in_words(key: str, words: str) -> None:
+    assert takes(Recipe, parts(Recipe, key, is_section=False)) == words
+
+
+def test_a_wrong_value_is_told_once_whatever_the_field_could_have_been() -> None:
+    with pytest.raises(HeedError) as caught:
+        load_recipe(Recipe, None, ["data.test=2", "data.val=[1]", "model=atlas", "data.sources=5", "train.lr=fast"])
+    told = {problem.where: problem.what for problem in caught.value.problems}
+    assert len(told) == len(caught.value.problems) == 5
+    assert (
+        told["--set data.test"] == "Key 'data.test' is 2, expected a number of at least 0 and below 1, a text or null."
+    )
+    assert told["--set model"] == "Key 'model' is 'atlas', expected a section with settings in it."
+    assert told["--set data.sources"] == "Key 'data.sources' is 5, expected a list."
+
+
+def test_every_mistyped_field_of_a_source_has_its_suggestion() -> None:
+    with pytest.raises(HeedError) as caught:
+        load_recipe(Recipe, None, ["data.sources=[{path: a.jsonl, maping: {a: b}, prmpts: x}, {path: b, licnce: MIT}]"])
+    mends = [problem.mend for problem in caught.value.problems]
+    assert mends == ["did you mean 'mapping'?", "did you mean 'prompts'?", "did you mean 'licence'?"]
 
 
 def test_a_broken_setting_and_a_missing_file_are_told_together() -> None:

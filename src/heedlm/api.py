@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from heedlm.config import Recipe, dump_recipe
 from heedlm.errors import HeedError
 from heedlm.evaluating import compare, evaluate
+from heedlm.judging import judge, label_sheet
 from heedlm.launch import launched
 from heedlm.pretrain_config import PretrainRecipe
 from heedlm.recipe_file import Settings, load_recipe, setting_lines
@@ -25,16 +26,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from heedlm.data.inspect import Inspection
-    from heedlm.data.prepare import PrepareReport
+    from heedlm.data.prepare import Executor, PrepareReport
     from heedlm.eval.rows_join import RowsReport
     from heedlm.eval.stage import Evaluated
+    from heedlm.exports.stage import Exported, Form
     from heedlm.messages import Example
     from heedlm.templates.chat import ChatTemplate
     from heedlm.train.check import CheckReport
     from heedlm.train.numerics import Comparison
     from heedlm.train.pretrain import PretrainReport
-    from heedlm.train.sft import Panel, PanelAnswer, TrainReport
+    from heedlm.train.sft import TrainReport
     from heedlm.train.stage import Observer
+    from heedlm.train.watch import Panel, PanelAnswer
 
 PANEL_TOKENS = 96
 
@@ -46,19 +49,22 @@ def make_recipe(
     *,
     model: str | Path | None = None,
     data: Paths | None = None,
+    mapping: Mapping[str, str] | None = None,
     seed: int | None = None,
     settings: Settings = (),
 ) -> Recipe:
     """A checked recipe from a file or another recipe, the common options and settings over it, the later winning.
 
-    settings: `a.b=c` lines, or a mapping {"a.b": c}.
+    mapping: our field name -> the name in the files of `data`.   settings: `a.b=c` lines, or a mapping {"a.b": c}.
     """
     given: list[str] = []
     if model is not None:
         given.append(f"model.path={_yaml(model)}")
-    if data is not None:
-        many = [data] if isinstance(data, (str, Path)) else list(data)
-        given.append(f"data.sources={_yaml(many)}")
+    if data is not None or mapping:
+        from heedlm.data.named import source_entries
+
+        many = [data] if isinstance(data, (str, Path)) else list(data or ())
+        given.append(f"data.sources={_yaml(source_entries(many, mapping or {}))}")
     if seed is not None:
         given.append(f"seed={seed}")
     lines = [*given, *setting_lines(settings)]
@@ -67,20 +73,24 @@ def make_recipe(
     return load_recipe(Recipe, recipe, lines)
 
 
-def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **options: Any) -> PrepareReport:
-    """Sources -> leak-free train, validation and test splits with a data card, under `run`/data."""
+def prepare(
+    *, run: str | Path, recipe: str | Path | Recipe | None = None, executor: Executor = "local", **options: Any
+) -> PrepareReport:
+    """Sources -> leak-free train, validation and test splits with a data card, under `run`/data.
+
+    executor: where rows are looked at; "ray" is a cluster, and gives the same files.
+    """
     from heedlm.data import prepare as room
     from heedlm.data.checks import checks_of
     from heedlm.data.mixture import mixture_of, planned
+    from heedlm.data.named import refuse_missing
     from heedlm.data.prompts.setup import prompting_of
 
     chosen = make_recipe(recipe, **options)
+    refuse_missing(chosen.data)
     if not chosen.data.sources:
-        raise HeedError(
-            "No data is named.",
-            "data.sources",
-            "--data FILE (JSON lines, CSV, Parquet, ...), or a recipe with data.sources",
-        )
+        mend = "--data FILE (JSON lines, CSV, Parquet, ...), or a recipe with data.sources"
+        raise HeedError("No data is named.", "data.sources", mend)
     mixture = mixture_of(chosen.data)  # a name that is unknown is refused before anything is read
     there = Path(run).exists()
     folder = Run.create(run)
@@ -91,6 +101,7 @@ def prepare(*, run: str | Path, recipe: str | Path | Recipe | None = None, **opt
     began = time.perf_counter()
     kept = chosen.data
     how: dict[str, Any] = {"seed": chosen.seed, "checks": checks_of(kept), "frozen": taken(folder)}
+    how |= {"executor": executor}
     try:
         report = room.prepare(sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, **how)
     except HeedError:
@@ -120,19 +131,23 @@ def train(
     model goes at the end; a new one is private unless `public`.
     """
     chosen = _with_model(make_recipe(recipe, **options))  # refused before anything is read or written
+    from heedlm.eval.during_setup import exam_of
     from heedlm.model import push as hub
     from heedlm.model.load import pick_device
     from heedlm.train import sft, sinks
     from heedlm.train.parallel import own_device, together
+    from heedlm.train.watch import Watch
     from heedlm.train.workshop import Bench
 
     device = own_device(pick_device(chosen.train.device))
     folder = Run(Path(run))
     with together(device) as ranks:  # one process, unless a launcher started several
         told = (observer if ranks.first else None) or silent()
-        panel = _panel(chosen, *ranks.on_first(lambda: _prepared(chosen, folder, device, told, push, public)))
+        template, asked = ranks.on_first(lambda: _prepared(chosen, folder, device, told, push, public))
+        rows = examples_of(folder) if chosen.train.score else {}
+        watch = Watch(_panel(chosen, template, asked), exam_of(chosen, folder, rows, template))
         with sinks.behind(told, chosen.train.sink if ranks.first else None, folder) as heard:
-            report = sft.train(chosen, folder, heard, Bench(chosen, folder, heard, ranks), panel, ranks)
+            report = sft.train(chosen, folder, heard, Bench(chosen, folder, heard, ranks, watch), ranks)
         if push:
             told.say("pushed to " + ranks.on_first(lambda: hub.push(report.model, push, public=public)))
     return report
@@ -164,9 +179,8 @@ def _rows(recipe: Recipe, run: Run) -> dict[str, list[Example]]:
     if recipe.data.sources:
         prepare(run=run.root, recipe=recipe)
     elif not (run.data / "train.jsonl").is_file():
-        raise HeedError(
-            "No data is named, and the run holds none.", str(run.data), "--data FILE, or `heed prepare` first"
-        )
+        mend = "--data FILE, or `heed prepare` first"
+        raise HeedError("No data is named, and the run holds none.", str(run.data), mend)
     return examples_of(run)
 
 
@@ -204,14 +218,15 @@ def check_numerics(*, say: Callable[[str], None] = lambda line: None, **options:
 
 
 def _with_model(recipe: Recipe) -> Recipe:
-    """Raises HeedError where no model is named, or none is behind the name."""
+    """Raises HeedError where no model is named, or none is behind the name, and where a suite is unknown."""
+    from heedlm.eval.during_setup import check_exam
     from heedlm.model.load import resolve
 
     if not recipe.model.path:
-        raise HeedError(
-            "No model is named.", "model.path", "--model FOLDER, a hub id, or `atlas` for the built-in base model"
-        )
+        mend = "--model FOLDER, a hub id, or `atlas` for the built-in base model"
+        raise HeedError("No model is named.", "model.path", mend)
     resolve(recipe.model.path)
+    check_exam(recipe.train)
     return recipe
 
 
@@ -219,7 +234,7 @@ def _panel(recipe: Recipe, template: ChatTemplate, chosen: Sequence[tuple[str, E
     """Greedy answers to chosen rows of each split: what a server would say, from the model in the making."""
     from heedlm.model.load import resolve
     from heedlm.tokens.tokenizer import load_tokenizer
-    from heedlm.train.sft import PanelAnswer
+    from heedlm.train.watch import PanelAnswer
 
     if not chosen:
         return None
@@ -291,14 +306,17 @@ def rows(*, run: str | Path, worst: int = 20) -> RowsReport:
     return joined_rows(Run.open(run), worst)
 
 
-def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False, settings: Settings = ()) -> Any:
-    """What the model will see, learned tokens in colour: a rich renderable; as text with [[ ]] round them when `plain`."""
+def show(*, data: Paths, model: str | Path, limit: int = 3, plain: bool = False, **options: Any) -> Any:
+    """What the model will see, learned tokens in colour: a rich renderable; as text with [[ ]] round them when `plain`.
+
+    options: mapping, settings, as in `make_recipe`."""
     import tempfile
 
     from heedlm.model.load import resolve
     from heedlm.tokens import show as room
 
-    recipe = make_recipe(model=model, data=data, settings=[*setting_lines(settings), "data.val=null", "data.test=null"])
+    lines = [*setting_lines(options.pop("settings", ())), "data.val=null", "data.test=null"]
+    recipe = make_recipe(model=model, data=data, settings=lines, **options)
     resolve(model)  # refused before anything is read
     with tempfile.TemporaryDirectory() as folder:
         prepare(run=folder, recipe=recipe)
@@ -334,6 +352,17 @@ def inspect(
     return found if model is None else replace(found, rendered=rendered(recipe, found.shown))
 
 
+def export(*, model: str | Path, to: Form, **options: Any) -> Exported:
+    """A run's model, or a model folder, for transformers, vLLM, llama.cpp or Ollama, compared with its source.
+
+    options: out, weights, adapter, template, prompts, allow_other_ids, force, say, as in `exports.stage.export`. Where ids
+    differ and that was not allowed nothing is written, and `placed` of the result is False.
+    """
+    from heedlm.exports import stage
+
+    return stage.export(model, to, **options)
+
+
 def silent() -> Observer:
     """An observer that says nothing."""
     from heedlm.train.meter import Meter
@@ -353,7 +382,10 @@ __all__ = [
     "demo",
     "dump_recipe",
     "evaluate",
+    "export",
     "inspect",
+    "judge",
+    "label_sheet",
     "make_recipe",
     "prepare",
     "pretrain",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shlex
 import sys
 import warnings
@@ -14,7 +14,18 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from heedlm import cli_data, cli_eval, cli_prompts, cli_suites, cli_synth
+from heedlm import (
+    cli_chat,
+    cli_data,
+    cli_eval,
+    cli_export,
+    cli_judge,
+    cli_prompt,
+    cli_serve,
+    cli_suites,
+    cli_synth,
+    cli_templates,
+)
 from heedlm.errors import HeedError, Problem
 from heedlm.failures import lost_another, may_speak, program
 from heedlm.interrupts import Interrupts
@@ -37,6 +48,9 @@ Model = Annotated[str | None, typer.Option("--model", help="A folder, a run, a h
 Data = Annotated[
     list[str] | None, typer.Option("--data", help="Rows: a file, a folder, hub:OWNER/NAME or -; may be given again.")
 ]
+Map = Annotated[
+    list[str] | None, typer.Option("--map", help="OURS=THEIRS: the name of a field in all of --data, as question=ask.")
+]
 RunOption = Annotated[str, typer.Option("--run", help="The run folder; the result is RUN/model.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="One setting over the recipe, for example train.lr=2e-4.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, progress on standard error.")]
@@ -46,7 +60,8 @@ RecipeFile = Annotated[Path | None, typer.Argument(metavar="RECIPE", help="A YAM
 
 
 app.add_typer(cli_data.app, name="data")
-app.add_typer(cli_prompts.app, name="prompts")
+app.add_typer(cli_prompt.app, name="prompt")
+app.add_typer(cli_templates.app, name="templates")
 app.add_typer(cli_suites.app, name="suites")
 app.add_typer(cli_synth.app, name="synth")
 
@@ -83,11 +98,11 @@ def demo(
     screen = Screen(as_json, quiet)
     screen.say("The built-in world proves that the plumbing works; it says nothing about the quality of a real model.")
     from heedlm import api
-    from heedlm.eval.report import to_json, to_terminal
+    from heedlm.eval.report import to_terminal
 
     with screen.observer("training") as observer, screen.progress() as bars:
         done = api.demo(run, observer, seed=seed, settings=settings or (), on_eval=bar_per_arm(bars))
-    screen.result(to_json(done.report), to_terminal(done.report, screen.out.width))
+    screen.result(json.loads(done.files[0].read_text("utf8")), to_terminal(done.report, screen.out.width))
     screen.say(f"The report: {done.files[2]}\nTalk to it:  heed chat {run}")
 
 
@@ -95,7 +110,11 @@ def demo(
 def prepare(
     recipe: RecipeFile = None,
     data: Data = None,
+    names: Map = None,
     run: RunOption = "runs/latest",
+    executor: Annotated[
+        str, typer.Option("--executor", help="Where rows are looked at: local, or ray, a cluster (RAY_ADDRESS).")
+    ] = "local",
     seed: Seed = None,
     settings: Set = None,
     as_json: Json = False,
@@ -108,7 +127,9 @@ def prepare(
     screen = Screen(as_json, quiet)
     from heedlm import api
 
-    report = api.prepare(run=run, recipe=api.make_recipe(recipe, data=data, seed=seed, settings=settings or ()))
+    mapping = cli_data.mapping_of(names or [])
+    chosen = api.make_recipe(recipe, data=data, mapping=mapping, seed=seed, settings=settings or ())
+    report = api.prepare(run=run, recipe=chosen, executor=executor)  # type: ignore[arg-type]  # any word; it says which
     splits = ", ".join(f"{name} {rows:,}" for name, rows in report.splits.items())
     dropped = "".join(f"\n  {rows:,} dropped: {reason}" for reason, rows in report.dropped.items())
     notes = "".join(f"\n  {note}" for note in (*report.notes, *report.mixture))
@@ -124,6 +145,7 @@ def prepare(
 def show(
     data: Data = None,
     model: Model = None,
+    names: Map = None,
     limit: Annotated[int, typer.Option("--limit", help="How many examples.", min=1)] = 3,
     settings: Set = None,
 ) -> None:
@@ -137,7 +159,9 @@ def show(
         raise HeedError("Both a model and data are needed.", "heed show", "heed show --model FOLDER --data FILE")
     screen = Screen()
     plain = not screen.out.is_terminal  # colours are lost in a pipe, and with them the mask
-    screen.result(None, api.show(data=data, model=model, limit=limit, plain=plain, settings=settings or ()))
+    mapping = cli_data.mapping_of(names or [])
+    shown = api.show(data=data, model=model, mapping=mapping, limit=limit, plain=plain, settings=settings or ())
+    screen.result(None, shown)
 
 
 @app.command()
@@ -145,6 +169,7 @@ def check(
     recipe: RecipeFile = None,
     model: Model = None,
     data: Data = None,
+    names: Map = None,
     run: Annotated[str | None, typer.Option("--run", help="Keep rows and tokens there, for heed train.")] = None,
     numerics: Annotated[bool, typer.Option("--numerics", help="Compare ways to compute a step, on the model.")] = False,
     seed: Seed = None,
@@ -160,7 +185,8 @@ def check(
     from heedlm import api
     from heedlm.train import check_page
 
-    chosen = api.make_recipe(recipe, model=model, data=data, seed=seed, settings=settings or ())
+    mapping = cli_data.mapping_of(names or [])
+    chosen = api.make_recipe(recipe, model=model, data=data, mapping=mapping, seed=seed, settings=settings or ())
     if numerics:
         found = api.check_numerics(recipe=chosen, say=screen.say)
         good = all(one.passed for one in found)
@@ -178,6 +204,7 @@ def train(
     recipe: RecipeFile = None,
     model: Model = None,
     data: Data = None,
+    names: Map = None,
     run: RunOption = "runs/latest",
     seed: Seed = None,
     settings: Set = None,
@@ -193,14 +220,14 @@ def train(
     screen = Screen(as_json, quiet)
     from heedlm import api
 
-    chosen = api.make_recipe(recipe, model=model, data=data, seed=seed, settings=settings or ())
+    mapping = cli_data.mapping_of(names or [])
+    chosen = api.make_recipe(recipe, model=model, data=data, mapping=mapping, seed=seed, settings=settings or ())
     with screen.observer("training") as observer:
         report = api.train(run=run, recipe=chosen, observer=observer, push=push, public=public)
-    loss = (
-        "no validation split"
-        if report.best_loss is None
-        else f"validation loss {report.best_loss:.4f} (step {report.best_step:,})"
-    )
+    loss = "no validation split" if report.best_loss is None else f"validation loss {report.best_loss:.4f}"
+    if report.best_score is not None:
+        loss = f"the best score {report.best_score:.3f}, {loss}"
+    loss += f" (step {report.best_step:,})" if report.best_step else ""
     screen.result(
         report,
         Text(
@@ -228,53 +255,10 @@ def rows(
 
 
 app.command("eval")(cli_eval.evaluate)
-
-
-@app.command()
-def chat(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, a model folder, `atlas`, or an endpoint's URL.")
-    ] = DEMO,
-    base: Annotated[
-        str | None, typer.Option("--base", help="The model behind /base (default: what the run was tuned from).")
-    ] = None,
-    name: Annotated[str, typer.Option("--name", help="The model's name at an endpoint.")] = "default",
-    system: Annotated[str | None, typer.Option("--system", help="A system text to begin with.")] = None,
-    template: Annotated[
-        str | None, typer.Option("--template", help="A chat template instead of the model's own.")
-    ] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="0 is greedy.", min=0.0)] = 0.0,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest answer.", min=1)] = 256,
-    seed: Seed = None,
-) -> None:
-    """Talk to a model, and to what it was before: /system, /base, /show, /reset, /help, /quit.
-
-    Example: heed chat runs/demo   (or: heed chat http://127.0.0.1:8000/v1 --name my-model)
-    """
-    from heedlm.messages import Sampling
-    from heedlm.serve.terminal import model_behind, terminal_chat
-
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed or 0)
-    if model.startswith(("http://", "https://")):
-        from heedlm.generate.remote import RemoteChat
-
-        terminal_chat(RemoteChat(model, name, os.environ.get("OPENAI_API_KEY")), sampling=sampling, system=system)
-        return
-    if model == DEMO and not Path(model).exists():
-        raise HeedError(
-            "There is no demo run here yet.", model, "heed demo   (minutes), or name a model: heed chat MODEL"
-        )
-    if re.fullmatch(r"[\w.-]+:\d+(/\S*)?", model):
-        raise HeedError("This looks like an endpoint without its protocol.", model, f"heed chat http://{model}")
-    from heedlm.generate.chat import load_chat
-    from heedlm.model.load import resolve
-    from heedlm.model.save import read_card
-
-    path = resolve(model)
-    behind = model_behind(path, base)
-    if read_card(path).get("kind") == "base":
-        Screen().say("This is a base model: it continues text, and was never taught to answer or to stop.")
-    terminal_chat(load_chat(path, template, name=model), base=behind, sampling=sampling, system=system)
+app.command("serve")(cli_serve.serve)
+app.command("export")(cli_export.export)
+app.command("judge")(cli_judge.judge)
+app.command("chat")(cli_chat.chat)
 
 
 @app.command()
@@ -315,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     interrupts = Interrupts()
     try:
         _check_launch(given)
-        if "--set" in given:
+        if "--set" in given or given[:1] in (["prepare"], ["check"], ["train"]):
             from heedlm.usage import check_settings
 
             check_settings(given)

@@ -112,7 +112,9 @@ class DataConfig(Section):
     @classmethod
     def _paths_are_sources(cls, value: Any) -> Any:
         values = [value] if isinstance(value, (str, Mapping)) else value
-        return [{"path": v} if isinstance(v, str) else v for v in values]
+        return (
+            [{"path": v} if isinstance(v, str) else v for v in values] if isinstance(values, (list, tuple)) else value
+        )
 
 
 class TemplatesConfig(Section):
@@ -195,10 +197,19 @@ class StepConfig(Section):
 
 
 class TrainConfig(StepConfig):
-    """Tuning; max_steps wins over epochs.   panel: prompts of each split that the model answers at every evaluation."""
+    """Tuning; max_steps wins over epochs.   panel: prompts of each split that the model answers at every evaluation.
+
+    score: suites that it is scored on then, at most score_items of each task, for at most score_share of the time.
+    best: keeps the weights of the best score.   patience: scores in a row without a better one that end the run.
+    """
 
     epochs: Positive = 3
     panel: Annotated[int, Field(ge=0)] = 2
+    score: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    score_items: Positive | None = None
+    score_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    best: Literal["score"] | None = None
+    patience: Positive | None = None
 
 
 class EvalConfig(Section):

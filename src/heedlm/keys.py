@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -23,6 +24,9 @@ _EXAMPLES = {
     "templates.kwargs": "{enable_thinking: false}",
     "model.path": "atlas",
     "train.lr": "2e-5",
+    "train.score": "[held_out]",
+    "train.score_share": "0.1",
+    "train.patience": "3",
     "tokens.max_tokens": "1024",
     "train.tokens_per_step": "8192",
 }
@@ -88,6 +92,8 @@ def hint(kind: type[BaseModel], path: Sequence[str]) -> str:
     """What to write in place of an unknown key: the nearest name with an example of its use, or the names there are."""
     beside = fields_at(kind, path[:-1])
     near = get_close_matches(path[-1], beside, n=1)
+    if any(part.isdigit() for part in path):  # inside an entry of a list, which --set gives whole
+        return nearest(path[-1], beside)
     if near:
         key = ".".join([*path[:-1], *near])
         return f"{nearest(path[-1], beside)} For example --set {example(kind, key)}"
@@ -116,6 +122,48 @@ def fields_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
             return []
         kind = found[0]
     return list(kind.model_fields)
+
+
+def takes(kind: type[BaseModel], path: Sequence[str]) -> str:
+    """What may stand at a key, in words: ``a number of at least 0 and below 1, a text or null``."""
+    annotation: object = kind
+    notes: Sequence[object] = ()
+    for part in path:
+        sections = [one for one in map(_section, [annotation, *get_args(annotation)]) if one is not None]
+        field = next((one.model_fields[part] for one in sections if part in one.model_fields), None)
+        if field is not None:
+            annotation, notes = field.annotation, field.metadata
+        else:  # an entry of a list or of a mapping
+            entries = [one for one in get_args(annotation) if one is not Ellipsis]
+            annotation, notes = (entries[-1] if entries else object), ()
+    return _in_words(annotation, notes)
+
+
+_WORDS = {bool: "true or false", str: "a text", type(None): "null", tuple: "a list", list: "a list", dict: "a mapping"}
+
+
+def _in_words(annotation: object, notes: Sequence[object] = ()) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _in_words(inner[0], inner[1:])
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        *most, last = sorted((_in_words(one) for one in inner), key=lambda words: words == "null")
+        return f"{', '.join(most)} or {last}"
+    if annotation in (int, float):
+        flat = [one for note in notes for one in getattr(note, "metadata", [note])]
+        finite = "finite " if any(getattr(one, "allow_inf_nan", True) is False for one in flat) else ""
+        return f"a {'whole ' if annotation is int else finite}number{_bounds(flat)}"
+    if _section(annotation) is not None:
+        return "a section with settings in it"
+    return next((words for kind, words in _WORDS.items() if kind in (origin, annotation)), "another value")
+
+
+def _bounds(notes: Sequence[object]) -> str:
+    said = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    found = [f"{words} {getattr(one, name):g}" for name, words in said.items() for one in notes if hasattr(one, name)]
+    return " " + " and ".join(found) if found else ""
 
 
 def _section(annotation: object) -> type[BaseModel] | None:

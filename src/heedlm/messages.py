@@ -125,14 +125,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to decode. temperature 0 is greedy.   max_tokens: new tokens at most.   stop: texts that end the reply."""
+    """How to decode. temperature 0 is greedy.   max_tokens: new tokens at most.   stop: texts that end the reply.
+
+    min_p: share of the likeliest token's probability that a token needs.   repetition_penalty: above 1 disfavours tokens
+    that prompt or reply hold already.   top_logprobs: likeliest tokens reported for each place.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    top_logprobs: int = 0
 
 
 StopReason = Literal["stop", "length", "error"]
@@ -145,6 +152,7 @@ class Reply:
     text: the answer without reasoning and without the terminator.   ids: the generated tokens, terminator included.
     stop_reason: "stop" the model ended by itself (or met a stop text), "length" it was cut, "error" no answer.
     prompt: what the model really saw, as text; empty where an endpoint does not tell.
+    alternatives: for each of `ids` the likeliest tokens and their log-probabilities, where they were asked for.
     """
 
     text: str
@@ -154,6 +162,7 @@ class Reply:
     logprobs: tuple[float, ...] = ()
     stop_reason: StopReason = "stop"
     prompt: str = ""
+    alternatives: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 class Chat(Protocol):

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from heedlm.config import Section
 from heedlm.errors import HeedError, Problem
-from heedlm.keys import example, hint, keys, like, parts
+from heedlm.keys import example, hint, keys, like, parts, takes
 
 R = TypeVar("R", bound=Section)
 Settings: TypeAlias = "str | Sequence[str] | Mapping[str, Any]"
 # What pydantic puts into a place to name the branch of a union: no key of ours.
 _BRANCHES = frozenset(("str", "float", "int", "bool"))
+_SHOWN = 60  # characters of a value that is wrong
 
 
 def setting_lines(settings: Settings) -> list[str]:
@@ -59,7 +60,7 @@ def load_recipe(
         recipe = kind.model_validate(values)
     except ValidationError as error:
         found = [_problem(kind, dict(item), where, set_keys) for item in error.errors()]
-        problems += {(problem.what.partition(":")[0], problem.where): problem for problem in reversed(found)}.values()
+        problems += {(problem.what.partition(": ")[0], problem.where): problem for problem in found}.values()
     if problems:
         raise HeedError.of(problems)
     return recipe
@@ -79,7 +80,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             "There is no recipe here.", str(path), "name a YAML file, for example recipes/qwen3_0.6b_lora.yaml"
         ) from None
     except (UnicodeDecodeError, IsADirectoryError):
-        raise HeedError("This recipe is not a UTF-8 text file.", str(path), "name a YAML file") from None
+        what, mend = "This recipe is not a UTF-8 text file.", "name a YAML file; rows are named with --data"
+        raise HeedError(what, str(path), mend) from None
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -118,7 +120,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 def _is_branch(part: str) -> bool:
     """Whether a part of a place is a name of pydantic's: `str`, `function-before[...]`; a file may be called `my-rows`."""
-    return part in _BRANCHES or ("-" in part and "[" in part)
+    return part in _BRANCHES or part.startswith("constrained-") or ("-" in part and "[" in part) or part[:6] == "tuple["
 
 
 def _problem(kind: type[Section], item: Mapping[str, Any], where: str, set_keys: Sequence[str]) -> Problem:
@@ -131,4 +133,8 @@ def _problem(kind: type[Section], item: Mapping[str, Any], where: str, set_keys:
     mend = f"for example --set {example(kind, key)}"
     if item["type"] == "missing":
         return Problem(f"Key {key!r} is missing.", where, mend)
-    return Problem(f"Key {key!r} is {item['input']!r}: {item['msg'][:1].lower()}{item['msg'][1:]}.", where, mend)
+    shown = repr(item["input"])
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+    if item["type"] in ("value_error", "assertion_error"):  # words of our own
+        return Problem(f"Key {key!r} is {shown}: {str(item['msg']).removeprefix('Value error, ')}.", where, mend)
+    return Problem(f"Key {key!r} is {shown}, expected {takes(kind, path)}.", where, mend)

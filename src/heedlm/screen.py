@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -77,10 +77,16 @@ class Screen:
 
         with self.progress() as bars:
             task = bars.add_task(title, total=None, note="")
+            scores: list[float] = []  # of the model in the making, where it is scored
+
+            def hear(record: Mapping[str, Any]) -> None:
+                if record["kind"] == "score":
+                    scores.append(record["score"])
 
             def step(number: int, of: int, report: Any) -> None:
                 speed = report.tokens / max(report.seconds, 1e-9)
-                note = f"step {number:,}/{of:,}  loss {report.loss:.3f}  {speed:,.0f} tokens/s"
+                score = f"  score {scores[-1]:.3f}" if scores else ""
+                note = f"step {number:,}/{of:,}  loss {report.loss:.3f}{score}  {speed:,.0f} tokens/s"
                 bars.update(task, completed=number, total=of, note=note)
 
             def panel(number: int, answers: Sequence[Any]) -> None:
@@ -88,7 +94,7 @@ class Screen:
                     prompt, reply, target = _cut(answer.prompt, 50), _cut(answer.reply, 70), _cut(answer.target, 70)
                     self.say(f"  {answer.split:<5} {prompt!r} -> {reply!r} (row: {target!r})")
 
-            yield Observer(self.say, step, panel, self.warn, gauge=Meter)
+            yield Observer(self.say, step, panel, self.warn, sinks=(hear,), gauge=Meter)
 
 
 def _cut(text: str, most: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -47,7 +48,7 @@ _SAID = {
 
 def check_settings(given: Sequence[str]) -> None:
     """Raises HeedError for a `--set` with nothing behind it, and for `--set KEY VALUE`, whose value would be taken for the
-    name of a recipe."""
+    name of a recipe; and for rows or a setting that stand where a recipe would."""
     for place, word in enumerate(given):
         key, value = (*given[place + 1 : place + 3], "", "")[:2]
         if word != "--set" or "=" in key:
@@ -62,6 +63,29 @@ def check_settings(given: Sequence[str]) -> None:
             "--set",
             f"write KEY=VALUE in one word: --set {right}",
         )
+    if given[:1] in (["prepare"], ["check"], ["train"]):
+        _check_recipe(given)
+
+
+def _check_recipe(given: Sequence[str]) -> None:
+    """Raises HeedError for a recipe that is none: rows whose `--data` was forgotten, or a second setting behind one `--set`."""
+    from heedlm.data.sources import ENDINGS
+
+    behind = [word for place, word in enumerate(given) if place and not given[place - 1].startswith("-")]
+    for word in (one for one in behind if not one.startswith("-")):
+        key = word.partition("=")[0]
+        if "=" in word and (key in keys(_kind(given)) or "--set" in given) and not Path(word).exists():
+            what = f"{word!r} stands by itself, and would be the name of a recipe."
+            raise HeedError(
+                what, " ".join(["heed", *given[:1]]), f"each setting has its own --set: --set {shlex.quote(word)}"
+            )
+        marks = {"config.json": "--model", "run.json": "--run"}
+        option = next((one for mark, one in marks.items() if (Path(word) / mark).is_file()), "--data")
+        if word.lower().endswith(ENDINGS) or Path(word).is_dir():
+            what = {"--data": "Rows are", "--model": "A model is", "--run": "A run is"}[option]
+            right = f"{option} {shlex.quote(word)}"
+            right = f"each has its own {option}: {right}" if option in given else f"heed {given[0]} {right}"
+            raise HeedError(f"{what} named with {option}; what stands by itself is a recipe.", word, right)
 
 
 def unknown_option(given: Sequence[str], option: str, known: Sequence[str], called: str = "") -> Problem:

@@ -80,7 +80,9 @@ def test_made_up_requests_are_answered_as_the_page_says(guarded: Live, address: 
         case.validate_response(answer, checks=CHECKS)
 
     asked()
-    if mode is GenerationMode.POSITIVE and address != "/v1/models/{name}":
-        assert 200 in statuses
+    if mode is GenerationMode.POSITIVE:
+        # Conversations that fit the shape may still hold nothing, or an answer without a question.
+        assert statuses <= {200, 404, 422}
+        assert 200 in statuses or address in ("/v1/models/{name}", "/v1/chat/completions", "/v1/render")
     if mode is GenerationMode.NEGATIVE:
         assert not [status for status in statuses if status < 400]

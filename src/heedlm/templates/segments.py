@@ -203,7 +203,7 @@ def _walk(
     text = turns[-1].text
     for turn in turns:
         message = example.messages[turn.index]
-        yield from _context(controls, text[at : turn.prompt], example.messages[seen : turn.index])
+        yield from context_segments(controls, text[at : turn.prompt], example.messages[seen : turn.index])
         answer = text[turn.prompt : len(turn.text)]
         thought = _thought_end(controls, around, message, answer) if message.reasoning else 0
         if thought:
@@ -214,7 +214,7 @@ def _walk(
         yield Segment(turns[-1].rest, 0.0, "template")
 
 
-def _context(controls: Controls, text: str, messages: Sequence[Message]) -> Iterator[Segment]:
+def context_segments(controls: Controls, text: str, messages: Sequence[Message]) -> Iterator[Segment]:
     """Unlearned text, parted into the messages it quotes (for colours) and the template's own."""
     at = 0
     for message in messages:

@@ -1,4 +1,4 @@
-"""The commands of `heed prompts`: templates that make conversations of rows of columns."""
+"""The commands of `heed templates`: templates that make conversations of rows of columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Prompt templates: rows of columns 
 FOUND = 1  # exit code of lint where it finds something
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `heed prompts list`, a file, or FILE#NAME.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `heed templates list`, a file, or FILE#NAME.")]
 Map = Annotated[
     list[str] | None, typer.Option("--map", help="COLUMN=NAME: what a column is called in the file, as text=review.")
 ]
@@ -37,7 +37,7 @@ def list_(
 ) -> None:
     """List the templates that come with heed, by kind of task, or those in a file.
 
-    Example: heed prompts list
+    Example: heed templates list
     """
     from heedlm.data.prompts import library
 
@@ -73,7 +73,7 @@ def show(
 ) -> None:
     """Show a template: its columns, and every wording filled with an example.
 
-    Example: heed prompts show qa-multiple-choice
+    Example: heed templates show qa-multiple-choice
     """
     from heedlm.data.prompts import library
     from heedlm.data.prompts.preview import wordings_of
@@ -92,7 +92,7 @@ def show(
         for one in wordings:
             text.append_text(_conversation(one))
         if not template.examples:
-            text.append("It has no example of its own: heed prompts try NAME --data FILE\n", style="dim")
+            text.append("It has no example of its own: heed templates try NAME --data FILE\n", style="dim")
     told = [{**_told(template), "shown": [_plain(one) for one in wordings]} for template, wordings in shown]
     screen.result({"templates": told}, text)
 
@@ -116,7 +116,7 @@ def try_(
 ) -> None:
     """Fill a template with the rows of a file: the first conversations, and what would be refused in all of it.
 
-    Example: heed prompts try sentiment-review --data reviews.csv --map text=review
+    Example: heed templates try sentiment-review --data reviews.csv --map text=review
     """
     from itertools import chain
 
@@ -153,7 +153,7 @@ def lint(
 ) -> None:
     """Find what is wrong with templates, all of it at once, each thing with its line; exit code 1 where there is something.
 
-    Example: heed prompts lint my_template.yaml
+    Example: heed templates lint my_template.yaml
     """
     from itertools import islice
 

@@ -1,29 +1,14 @@
-"""The commands of `heed prompts`, as a person types them."""
+"""The commands of `heed templates`, as a person types them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from heedlm import cli
 from heedlm.data.prompts import library
-
-Heed = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def heed(capsys: pytest.CaptureFixture[str]) -> Heed:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return int(left.value.code or 0), out, err
-
-    return call
+from tests.typed import Heed
 
 
 @pytest.fixture
@@ -35,31 +20,31 @@ def reviews(tmp_path: Path) -> Path:
 
 
 def test_list(heed: Heed) -> None:
-    code, out, _ = heed("prompts", "list")
+    code, out, _ = heed("templates", "list")
     assert code == 0
     assert all(f"  {name} " in out for name in library.names())
     assert f"{len(library.names())} templates, " in out
-    told = json.loads(heed("prompts", "list", "--json")[1])
+    told = json.loads(heed("templates", "list", "--json")[1])
     assert sum(map(len, told["families"].values())) == len(library.names())
 
 
 def test_show_renders_every_wording_and_gives_the_source(heed: Heed, tmp_path: Path) -> None:
-    code, out, _ = heed("prompts", "show", "qa-open")
+    code, out, _ = heed("templates", "show", "qa-open")
     assert code == 0
     assert "user: Q: Which planet is nearest to the sun?\nA:\nassistant: Mercury" in out
     assert out.count("--- wording") == len(library.shipped("qa-open").wordings)
-    shown = {heed("prompts", "show", "qa-multiple-choice", "--seed", seed)[1] for seed in (0, 0, 1)}
+    shown = {heed("templates", "show", "qa-multiple-choice", "--seed", seed)[1] for seed in (0, 0, 1)}
     assert len(shown) == 2  # another order, other marks
-    source = heed("prompts", "show", "qa-open", "--source")[1]
+    source = heed("templates", "show", "qa-open", "--source")[1]
     assert source == library.source_of("qa-open")
     mine = tmp_path / "mine.yaml"
     mine.write_text(source)
-    assert heed("prompts", "show", mine)[1] == out
-    assert json.loads(heed("prompts", "show", "qa-open", "--json")[1])["templates"][0]["name"] == "qa-open"
+    assert heed("templates", "show", mine)[1] == out
+    assert json.loads(heed("templates", "show", "qa-open", "--json")[1])["templates"][0]["name"] == "qa-open"
 
 
 def test_try_shows_rows_and_counts_all_of_them(heed: Heed, reviews: Path) -> None:
-    code, out, _ = heed("prompts", "try", "sentiment-review", "--data", reviews, "--map", "text=words", "--rows", 2)
+    code, out, _ = heed("templates", "try", "sentiment-review", "--data", reviews, "--map", "text=words", "--rows", 2)
     assert code == 0
     assert out.count("assistant: ") == 2
     assert "21 rows, 20 conversations" in out
@@ -67,7 +52,7 @@ def test_try_shows_rows_and_counts_all_of_them(heed: Heed, reviews: Path) -> Non
     assert f"at   {reviews}:21" in out
     options = ("--inverted", 0.9, "--notation", "xml", "--label", "odd=negative", "--label", "1=positive", "--seed", 3)
     told = json.loads(
-        heed("prompts", "try", "sentiment-review", "--data", reviews, "--map", "text=words", *options, "--json")[1]
+        heed("templates", "try", "sentiment-review", "--data", reviews, "--map", "text=words", *options, "--json")[1]
     )
     assert sum(count for wording, count in told["by_wording"].items() if "inverted" in wording) > 6
     assert told["refused"] == {}  # the last row's value has a meaning now
@@ -75,7 +60,9 @@ def test_try_shows_rows_and_counts_all_of_them(heed: Heed, reviews: Path) -> Non
 
 def test_try_shows_what_prepare_writes(heed: Heed, reviews: Path, tmp_path: Path) -> None:
     told = json.loads(
-        heed("prompts", "try", "sentiment-review", "--data", reviews, "--map", "text=words", "--rows", 99, "--json")[1]
+        heed("templates", "try", "sentiment-review", "--data", reviews, "--map", "text=words", "--rows", 99, "--json")[
+            1
+        ]
     )
     shown = {one["messages"][-2]["content"] for one in told["shown"]}
     sources = json.dumps([{"path": str(reviews), "prompts": "sentiment-review", "mapping": {"text": "words"}}])
@@ -91,7 +78,7 @@ def test_try_shows_what_prepare_writes(heed: Heed, reviews: Path, tmp_path: Path
 
 
 def test_try_with_nothing_made_exits_with_1(heed: Heed, reviews: Path) -> None:
-    code, out, _ = heed("prompts", "try", "sentiment-review", "--data", reviews)
+    code, out, _ = heed("templates", "try", "sentiment-review", "--data", reviews)
     assert code == 1
     assert "missing column: sentiment-review needs 'text'" in out
     assert "mapping: {text: NAME_IN_THE_FILE}" in out
@@ -100,14 +87,14 @@ def test_try_with_nothing_made_exits_with_1(heed: Heed, reviews: Path) -> None:
 def test_lint_tells_all_and_exits_with_1(heed: Heed, reviews: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text(library.source_of("sentiment-review"))
-    code, out, _ = heed("prompts", "lint", mine)
+    code, out, _ = heed("templates", "lint", mine)
     assert (code, out) == (0, "1 template, 0 problems\n")
-    code, out, _ = heed("prompts", "lint", mine, "--data", reviews, "--map", "text=words")
+    code, out, _ = heed("templates", "lint", mine, "--data", reviews, "--map", "text=words")
     assert code == 1
     assert f"at   {reviews}:21" in out
     mine.write_text(mine.read_text().replace("{{ text }}", "{{ txt }}"))
     (tmp_path / "broken.yaml").write_text("a: [")
-    code, out, _ = heed("prompts", "lint", mine, tmp_path / "broken.yaml", tmp_path / "none.yaml", "--json")
+    code, out, _ = heed("templates", "lint", mine, tmp_path / "broken.yaml", tmp_path / "none.yaml", "--json")
     told = json.loads(out)
     assert code == 1
     assert told["templates"] == 1
@@ -129,11 +116,11 @@ def test_lint_tells_all_and_exits_with_1(heed: Heed, reviews: Path, tmp_path: Pa
         (("try", "qa-open", "--data", "{rows}", "--label", "1=a"), "labels say what nothing reads"),
         (("try", "qa-open", "--data", "{rows}", "--label", "1"), "write --label 1=positive"),
         (("try", "qa-open", "--data", "{rows}", "--per-row", "9"), "there are 6 wordings"),
-        (("try", "qa-open"), "heed prompts try"),
+        (("try", "qa-open"), "heed templates try"),
     ],
 )
 def test_mistakes(arguments: tuple[str, ...], said: str, heed: Heed, reviews: Path) -> None:
-    code, out, err = heed("prompts", *(one.replace("{rows}", str(reviews)) for one in arguments))
+    code, out, err = heed("templates", *(one.replace("{rows}", str(reviews)) for one in arguments))
     assert code == 2
     assert out == ""
     assert said in err

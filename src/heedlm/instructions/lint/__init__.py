@@ -1,0 +1,1 @@
+"""The linter of instructions: rules that read, and never ask a model."""

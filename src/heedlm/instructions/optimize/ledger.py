@@ -1,0 +1,167 @@
+"""The ledger of a search: no score is paid for twice, nothing is paid for beyond the budget, a kill loses little."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heedlm.errors import HeedError
+from heedlm.instructions.bench import Candidate
+from heedlm.runs import append_jsonl, cut_jsonl, read_jsonl
+
+# Scores in 0..1 of candidates on items, one list for each candidate, in the order of the items.
+Evaluate = Callable[[Sequence[Candidate], Sequence[int]], list[list[float]]]
+_BATCH = 64  # scores between two lines of the journal
+
+
+class Exhausted(Exception):
+    """The budget does not reach for what was wanted; what is known so far decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """calls: scores to be paid for, the sealed test's among them.   minutes: of asking while searching; None no limit."""
+
+    calls: int
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.calls <= 0:
+            raise HeedError(f"a budget of {self.calls} calls buys nothing", "--budget", "--budget 2000")
+        if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise HeedError(f"a budget of {self.minutes} minutes buys nothing", "--minutes", "--minutes 30")
+
+
+def fingerprint(candidate: Candidate) -> str:
+    """16 hex digits of all that reaches a model: texts, order, shots, layout. Names and variants not chosen do not."""
+    ins = candidate.instruction
+    told = {
+        "blocks": [
+            [one.id, one.kind, one.text, one.title, one.role, one.turn, one.repeat, one.slot, one.most]
+            for one in ins.blocks
+        ],
+        "shots": [[dict(one.values), one.output] for one in ins.shots],
+        "inputs": [[one.name, repr(one.default), one.delimit] for one in ins.inputs],
+        "notation": ins.notation,
+        "layout": repr(candidate.layout),
+        "frame": candidate.frame.format if candidate.frame is not None else "",
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()[:16]
+
+
+class Journal:
+    """Scores line by line on disk, under a head that says which search they belong to.
+
+    Raises HeedError where the file belongs to another search: other data, another model, another seed.
+    """
+
+    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
+        self.path = path
+        lines = read_jsonl(path)
+        if not lines:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            append_jsonl(path, {"step": -1, **head})
+            self.lines: list[dict[str, Any]] = []
+            return
+        found = {name: value for name, value in lines[0].items() if name != "step"}
+        wanted = json.loads(json.dumps(dict(head)))
+        if found != wanted:
+            differ = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+            what = f"this journal belongs to another search: {', '.join(differ)} differ"
+            raise HeedError(what, str(path), "another folder with --out, or the same command as before")
+        cut_jsonl(path, len(lines))  # a last line that a kill cut short
+        self.lines = lines[1:]
+
+    def add(self, key: str, scores: Mapping[int, float], seconds: float) -> None:
+        line = {"step": len(self.lines), "candidate": key, "seconds": round(seconds, 4)}
+        line |= {"items": list(scores), "scores": list(scores.values())}
+        append_jsonl(self.path, line)
+        self.lines.append(line)
+
+
+class Ledger:
+    """Scores of candidates on items, each paid for once.
+
+    evaluate: asks the model.   reserve: calls that `scores` may not touch, kept for the sealed test.   journal: where
+    the scores of an earlier run are found, which count as paid, and new ones are kept.   on_paid(calls, of): heard after
+    each batch.   clock: seconds.
+    """
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        budget: Budget,
+        *,
+        reserve: int = 0,
+        journal: Journal | None = None,
+        on_paid: Callable[[int, int], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if reserve >= budget.calls:
+            what = f"{budget.calls:,} calls do not reach: the sealed test alone takes {reserve:,}"
+            raise HeedError(what, "--budget", f"--budget {max(4 * reserve, 1000)}, or fewer items in the test")
+        self.budget, self.reserve, self.calls, self.seconds = budget, reserve, 0, 0.0
+        self.table: dict[str, dict[int, float]] = {}
+        self.candidates: dict[str, Candidate] = {}
+        self._evaluate, self._journal, self._on_paid, self._clock = evaluate, journal, on_paid, clock
+        for line in journal.lines if journal is not None else ():
+            self.table.setdefault(line["candidate"], {}).update(zip(line["items"], line["scores"], strict=True))
+            self.calls += len(line["items"])
+            self.seconds += line["seconds"]
+
+    @property
+    def left(self) -> int:
+        """Calls that the search may still make; 0 when its minutes are over."""
+        return 0 if self._late else max(0, self.budget.calls - self.reserve - self.calls)
+
+    @property
+    def _late(self) -> bool:
+        return self.budget.minutes is not None and self.seconds >= self.budget.minutes * 60
+
+    def missing(self, candidate: Candidate, items: Sequence[int]) -> list[int]:
+        known = self.table.get(fingerprint(candidate), {})
+        return [item for item in dict.fromkeys(items) if item not in known]
+
+    def scores(self, candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
+        """One list per candidate. Raises Exhausted before anything is asked where the budget does not reach for all."""
+        distinct = {fingerprint(one): one for one in candidates}
+        wanted = sum(len(self.missing(one, items)) for one in distinct.values())
+        if wanted > self.left:
+            raise Exhausted(f"{wanted} calls wanted, {self.left} left")
+        return self._paid(candidates, items, timed=True)
+
+    def sealed_scores(self, candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
+        """The same out of the reserve, which always reaches for what it was made for."""
+        return self._paid(candidates, items, timed=False)
+
+    def _paid(self, candidates: Sequence[Candidate], items: Sequence[int], timed: bool) -> list[list[float]]:
+        for one in candidates:
+            key = fingerprint(one)
+            self.candidates.setdefault(key, one)
+            missing = self.missing(one, items)
+            for start in range(0, len(missing), _BATCH):
+                if timed and self._late:
+                    raise Exhausted("the minutes are over")
+                self._pay(one, key, missing[start : start + _BATCH])
+        return [[self.table[fingerprint(one)][item] for item in items] for one in candidates]
+
+    def _pay(self, candidate: Candidate, key: str, batch: Sequence[int]) -> None:
+        began = self._clock()
+        (found,) = self._evaluate([candidate], batch)
+        assert len(found) == len(batch), "one score for each item"
+        took = self._clock() - began
+        fresh = {item: float(score) for item, score in zip(batch, found, strict=True)}
+        if self._journal is not None:
+            self._journal.add(key, fresh, took)
+        self.table.setdefault(key, {}).update(fresh)
+        self.calls += len(batch)
+        self.seconds += took
+        if self._on_paid is not None:
+            self._on_paid(self.calls, self.budget.calls)

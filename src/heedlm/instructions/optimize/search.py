@@ -1,0 +1,222 @@
+"""The search: headroom first, then stage after stage, each of which hands on a winner only if dev confirms it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+
+from heedlm.eval.stats import Difference, paired_difference
+from heedlm.instructions.bench import Candidate
+from heedlm.instructions.blocks import Shot
+from heedlm.instructions.optimize.headroom import Headroom, headroom
+from heedlm.instructions.optimize.ledger import Exhausted, Ledger, fingerprint
+from heedlm.instructions.optimize.moves import STAGES, Move, Stage, moves_of
+from heedlm.instructions.optimize.race import Raced, race
+from heedlm.instructions.optimize.splits import Split
+
+_LEVEL = 0.6  # of the interval whose lower end confirms a stage: one-sided 0.2, as the claim is made at the gate alone
+_FEW = 4  # single moves at which halving ends, as the best of them are put together
+_LEAST = 64  # calls of a stage, beside its confirmation, below which it is not begun
+_MOST = 8  # moves that one stage puts together
+_WEIGHTS = (2, 1)  # shares of the budget: all stages once, and once more from where the first time led
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to search.
+
+    stages: in this order.   epsilon: the loss, in 0..1, that dev must rule out before a winner is handed on.   pool:
+    demonstrations.   labels: right answers of the train cases.   seed: of all that is drawn.
+    usable: whether a candidate compiles; only those cost a call.   size: the length by which the shortest is chosen.
+    """
+
+    stages: tuple[Stage, ...] = STAGES
+    epsilon: float = 0.01
+    pool: tuple[Shot, ...] = ()
+    labels: tuple[str, ...] = ()
+    seed: int = 0
+    usable: Callable[[Candidate], bool] = lambda candidate: True
+    size: Callable[[Candidate], float] = lambda candidate: float(_length(candidate))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage. verdict: "handed on", "not confirmed", "nothing better" or "budget too small".   moves: tried."""
+
+    stage: Stage
+    moves: int
+    winner: str
+    verdict: str
+    dev: Difference | None
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where the search ended. chosen: to go before the gate; the seed where nothing better was found.   dev: candidates
+    by fingerprint with their mean on dev."""
+
+    seed: Candidate
+    chosen: Candidate
+    headroom: Headroom | None
+    steps: tuple[Step, ...]
+    dev: dict[str, float] = field(default_factory=dict)
+    ended: str = ""
+
+
+def search(
+    ledger: Ledger, seed: Candidate, split: Split, plan: Plan, on_stage: Callable[[str, str], None] | None = None
+) -> Found:
+    """Search within the ledger's budget. on_stage(stage, what happened) is heard as stages begin and end.
+
+    The sealed test is not touched. A budget that ends early ends the search with what dev has confirmed so far.
+    """
+    say = on_stage or (lambda stage, what: None)
+    confirmed, steps, room, ended = [seed], [], None, ""
+    say("headroom", "is there anything to gain?")
+    try:
+        room = headroom(ledger, seed, _probes(seed, plan), split.race)
+        if room.why:
+            say("headroom", room.why)
+            return Found(seed, seed, room, (), ended="no headroom")
+        ledger.scores([seed], split.dev)
+        twice = ledger.left // (2 * len(plan.stages)) >= 2 * len(split.dev)  # else a second time would starve the first
+        visits = [(stage, cycle) for cycle in range(2 if twice else 1) for stage in plan.stages]
+        for place, (stage, cycle) in enumerate(visits):
+            shares = [_WEIGHTS[later] for _, later in visits[place:]]
+            step = _stage(ledger, confirmed, stage, cycle, split, plan, ledger.left * shares[0] // sum(shares), say)
+            steps.append(step)
+            say(stage, f"{step.verdict}: {step.winner}" if step.winner else step.verdict)
+    except Exhausted as error:
+        ended = str(error)
+        say("budget", ended)
+    chosen = shortest(ledger, confirmed, split.dev, plan.size)
+    means = {
+        fingerprint(one): sum(scores) / len(scores)
+        for one in confirmed
+        if not ledger.missing(one, split.dev)
+        for scores in ledger.scores([one], split.dev)
+    }
+    return Found(seed, chosen, room, tuple(steps), means, ended)
+
+
+def _stage(
+    ledger: Ledger,
+    confirmed: list[Candidate],
+    stage: Stage,
+    cycle: int,
+    split: Split,
+    plan: Plan,
+    calls: int,
+    say: Callable[[str, str], None],
+) -> Step:
+    """Race single moves, then what the best of them give together; confirm the winner on dev, where it joins `confirmed`."""
+    began, seat = ledger.calls, confirmed[-1]
+    moves = _usable(moves_of(stage, seat, plan.pool, plan.labels, seed=plan.seed + cycle), seat, plan)
+    budget = calls - len(split.dev)
+    winner = None
+    if moves and budget >= _LEAST:
+        say(stage, f"{len(moves)} moves from {seat.name}")
+        winner = _climb(ledger, seat, moves, split.race, budget, plan)
+    if winner is None:
+        verdict = "budget too small" if moves and budget < _LEAST else "nothing better"
+        return Step(stage, len(moves), "", verdict, None, ledger.calls - began)
+    before, after = ledger.scores([seat, winner], split.dev)
+    found = paired_difference(before, after, level=_LEVEL, seed=plan.seed)
+    good = found.low >= -plan.epsilon
+    if good:
+        confirmed.append(winner)
+    verdict = "handed on" if good else "not confirmed"
+    return Step(stage, len(moves), winner.name, verdict, found, ledger.calls - began)
+
+
+def _climb(
+    ledger: Ledger, seat: Candidate, moves: Sequence[Move], items: Sequence[int], calls: int, plan: Plan
+) -> Candidate | None:
+    """The best that single moves, or the best of them together, make of the seat on the race's items; None for none."""
+    by_key = {fingerprint(made): move for move in moves if (made := move.on(seat)) is not None}
+    rivals = [one for move in moves if (one := move.on(seat)) is not None]
+    began = ledger.calls
+    singles = [one for one in race(ledger, seat, rivals, items, calls * 2 // 3, _FEW) if one.gain > 0]
+    together = [
+        one for one in _together(seat, [by_key[fingerprint(one.candidate)] for one in singles]) if plan.usable(one)
+    ]
+    finals = race(ledger, seat, together, items, calls - (ledger.calls - began))
+    best = max(finals, key=_promise, default=None)
+    return best.candidate if best is not None and best.gain > 0 else None
+
+
+def _promise(raced: Raced) -> tuple[int, float]:
+    """Of what ran, those that ran longest count, and of these the gain."""
+    return raced.items, raced.gain
+
+
+def _together(seat: Candidate, moves: Sequence[Move]) -> list[Candidate]:
+    """The best move, the best two, the best three ...: one of each slot, in the order of their gains."""
+    found: list[Candidate] = []
+    slots: set[str] = set()
+    at = seat
+    for move in moves:
+        made = None if move.slot in slots else move.on(at)
+        if made is None:
+            continue
+        slots.add(move.slot)
+        found.append(at := made)
+        if len(found) == _MOST:
+            break
+    return found
+
+
+def _usable(moves: Iterable[Move], seat: Candidate, plan: Plan) -> list[Move]:
+    found: dict[str, Move] = {}
+    for move in moves:
+        made = move.on(seat)
+        if made is not None and fingerprint(made) != fingerprint(seat) and plan.usable(made):
+            found.setdefault(fingerprint(made), move)
+    return list(found.values())
+
+
+def _probes(seed: Candidate, plan: Plan) -> list[Candidate]:
+    """Single moves, one of each stage in turn."""
+    stages = [
+        [
+            made
+            for move in _usable(moves_of(stage, seed, plan.pool, plan.labels, seed=plan.seed), seed, plan)
+            if (made := move.on(seed)) is not None
+        ]
+        for stage in plan.stages
+    ]
+    return [one for one in chain.from_iterable(zip_longest(*stages)) if one is not None]
+
+
+def shortest(
+    ledger: Ledger, candidates: Sequence[Candidate], items: Sequence[int], size: Callable[[Candidate], float]
+) -> Candidate:
+    """Of the candidates that are known on all items, the shortest within one standard error of the best.
+
+    The error is that of the paired difference to the best, so that a loss that shows on the same items is no chance.
+    """
+    known = [one for one in candidates if not ledger.missing(one, items)]
+    if not known:
+        return candidates[0]
+    scores = ledger.scores(known, items)
+    best = max(range(len(known)), key=lambda row: (sum(scores[row]), row))
+    near = [one for one, row in zip(known, scores, strict=True) if _within(row, scores[best])]
+    return min(near, key=size)
+
+
+def _within(scores: Sequence[float], best: Sequence[float]) -> bool:
+    gaps = [above - own for own, above in zip(scores, best, strict=True)]
+    mean, count = sum(gaps) / len(gaps), len(gaps)
+    spread = math.sqrt(sum((gap - mean) ** 2 for gap in gaps) / max(1, count - 1))
+    return mean <= spread / math.sqrt(count) + 1e-9  # one item of a hundred is one error to the last bit
+
+
+def _length(candidate: Candidate) -> int:
+    """Characters of all texts and demonstrations, those said twice counted twice."""
+    ins = candidate.instruction
+    texts = sum(len(one.text) for one in ins.blocks if one.role != "user")
+    again = texts if candidate.layout.repeat == "all" else 0
+    return texts + again + sum(len(one.output) + sum(map(len, map(str, one.values.values()))) for one in ins.shots)
