@@ -22,7 +22,7 @@ demo: $(VENV)/.core
 	$(BIN)/heed demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 # Ray and datatrove (260 MB) are wanted by the slow tests of `heed prepare --executor ray` alone.
 $(VENV)/.scale: $(VENV)/.dev
@@ -30,7 +30,7 @@ $(VENV)/.scale: $(VENV)/.dev
 	touch $@
 
 test-all: $(VENV)/.scale
-	$(BIN)/pytest -q -m 'not gpu'
+	$(BIN)/pytest -q -n 2 --dist loadfile -m 'not gpu'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

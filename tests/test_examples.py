@@ -135,7 +135,7 @@ def test_three_datasets_run_on_any_model(model: Path, example: Any, tmp_path: Pa
     replies = example("one_base_three_datasets", "--model", model, "--run", tmp_path / "run")
     assert len(replies) == 9
     assert all(list(by) == ["base", "screenplay", "conversation", "instruct"] for by in replies.values())
-    assert "one base, three datasets" in capsys.readouterr().out
+    assert "one base, three datasets" in " ".join(capsys.readouterr().out.split())
     rows = {
         name: [json.loads(line) for line in (tmp_path / "run" / "rows" / f"{name}.jsonl").open()]
         for name in ("screenplay", "conversation", "instruct")

@@ -79,8 +79,9 @@ def run_cases(
 
     Example: heed prompt test ticket-triage --model atlas --cases cases.jsonl --min-gain 0
     """
+    from heedlm.instructions.matrix_files import write_report
     from heedlm.instructions.matrix_gate import Asked, decide
-    from heedlm.instructions.matrix_report import Report, terminal, write_report
+    from heedlm.instructions.matrix_report import Report, terminal
     from heedlm.instructions.matrix_run import Plan, run_matrix
     from heedlm.instructions.matrix_setup import set_up
     from heedlm.instructions.replies import Store

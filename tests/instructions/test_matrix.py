@@ -14,8 +14,9 @@ from heedlm.instructions.bench import Answer
 from heedlm.instructions.cases import Case
 from heedlm.instructions.format import load
 from heedlm.instructions.matrix import Matrix, Outcome, clusters, matrix_of
+from heedlm.instructions.matrix_files import write_report
 from heedlm.instructions.matrix_gate import Asked, decide
-from heedlm.instructions.matrix_report import Report, headline, markdown, told, write_report
+from heedlm.instructions.matrix_report import Report, headline, markdown, told
 from heedlm.instructions.matrix_run import Plan, run_matrix, ways_of
 from heedlm.instructions.promptfoo import read_promptfoo
 from heedlm.instructions.replies import Store

@@ -285,7 +285,8 @@ def read_inputs(
         raise HeedError.of([head, *_listed(spool)])
     for side in ("test", "val", None):
         asked = [str(source.file) for source in spool.inputs if source.side == side]
-        if asked and side not in spool.sides:
+        mended = side is None and "train" in spool.sides
+        if asked and side not in spool.sides and not mended:
             mend = "name other data: it holds no row, or every row of it is broken or repeats another"
             raise HeedError(f"no usable row is left for {side or 'train'}", ", ".join(asked), mend)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heedlm.eval.html_parts import plain
-from heedlm.eval.report import as_text, decision_text
+from heedlm.eval.report import decision_text
 from heedlm.eval.results import Decision
 from heedlm.eval.words import p_value, percent, points
 from heedlm.instructions.matrix import Cell, Matrix, Worth
-from heedlm.runs import write_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -215,14 +213,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
-
-
-def write_report(report: Report, folder: Path) -> tuple[Path, Path, Path]:
-    """report.json, report.md and report.html in a folder, each written whole or not at all."""
-    from heedlm.instructions.matrix_html import page_of
-
-    json_, words, page = (folder / f"report.{ending}" for ending in ("json", "md", "html"))
-    write_text(json_, as_text(told(report)))
-    write_text(words, plain(markdown(report)))
-    write_text(page, page_of(report))
-    return json_, words, page

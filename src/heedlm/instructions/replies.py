@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from heedlm.eval.asking import Ask
-from heedlm.eval.log import append_lines
+from heedlm.eval.log import mend_tail
 from heedlm.messages import Reply, Sampling, StopReason
 from heedlm.runs import disk_errors
 
@@ -59,7 +59,7 @@ class Store:
                 self._read(line)
 
     def keep(self, fresh: Mapping[str, Kept]) -> None:
-        """Keep answers; on disk when this returns."""
+        """Keep answers; a kill of this process loses none of them once this returns."""
         self.replies |= fresh
         told = [
             {
@@ -80,8 +80,15 @@ class Store:
         self._write([{"key": key, "likelihood": one, "version": VERSION} for key, one in fresh.items()])
 
     def _write(self, told: list[dict[str, Any]]) -> None:
-        if self.path is not None and told:
-            append_lines(self.path, [json.dumps(one, ensure_ascii=True) for one in told])
+        if self.path is None or not told:
+            return
+        lines = "".join(json.dumps(one, ensure_ascii=True) + "\n" for one in told)
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            mend_tail(self.path)
+            # In the hands of the system once this is closed: a kill of ours loses nothing, and a disk is not waited for.
+            with self.path.open("ab") as file:
+                file.write(lines.encode())
 
     def _read(self, line: bytes) -> None:
         try:

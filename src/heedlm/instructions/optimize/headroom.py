@@ -32,9 +32,11 @@ class Headroom:
     why: str = ""
 
 
-def headroom(ledger: Ledger, seed: Candidate, changes: Sequence[Candidate], items: Sequence[int]) -> Headroom:
+def headroom(
+    ledger: Ledger, seed: Candidate, changes: Sequence[Candidate], items: Sequence[int], dev: Sequence[int]
+) -> Headroom:
     """Try the seed and up to PROBES changes on the first ITEMS items; the first round of a race knows them then. A small
-    budget tries on fewer items, 8 at least.
+    budget tries on fewer items, 8 at least. dev: on which a seed that is right on all of them has to be right as well.
 
     changes: taken in turn from the stages, so that the first of them are of all kinds. Raises Exhausted.
     """
@@ -50,7 +52,8 @@ def headroom(ledger: Ledger, seed: Candidate, changes: Sequence[Candidate], item
     if not tried:
         why = "nothing may be changed: all blocks are frozen, and no layout is left to try"
     elif min(base) >= 1:
-        why = f"the seed is right on all {len(seen)} items that were tried"
+        if min(ledger.scores([seed], dev)[0]) >= 1:
+            why = f"the seed is right on all {len(seen) + len(dev)} items that were tried"
     elif oracle <= mean:
         why = f"none of {len(tried)} changes does better on any of {len(seen)} items"
     changed = sum(len(set(column)) > 1 for column in columns) / len(seen)

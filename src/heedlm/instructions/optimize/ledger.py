@@ -90,7 +90,7 @@ class Ledger:
     """Scores of candidates on items, each paid for once.
 
     evaluate: asks the model.   reserve: calls that `scores` may not touch, kept for the sealed test.   journal: where
-    the scores of an earlier run are found, which count as paid, and new ones are kept.   on_paid(calls, of): heard after
+    the scores of an earlier run are found and new ones are kept.   on_paid(calls, of): heard after
     each batch.   clock: seconds.
     """
 
@@ -111,10 +111,11 @@ class Ledger:
         self.table: dict[str, dict[int, float]] = {}
         self.candidates: dict[str, Candidate] = {}
         self._evaluate, self._journal, self._on_paid, self._clock = evaluate, journal, on_paid, clock
+        self._before: dict[str, dict[int, tuple[float, float]]] = {}  # of an earlier run: score, seconds
         for line in journal.lines if journal is not None else ():
-            self.table.setdefault(line["candidate"], {}).update(zip(line["items"], line["scores"], strict=True))
-            self.calls += len(line["items"])
-            self.seconds += line["seconds"]
+            each = line["seconds"] / max(1, len(line["items"]))
+            known = self._before.setdefault(line["candidate"], {})
+            known.update({item: (score, each) for item, score in zip(line["items"], line["scores"], strict=True)})
 
     @property
     def left(self) -> int:
@@ -153,13 +154,22 @@ class Ledger:
         return [[self.table[fingerprint(one)][item] for item in items] for one in candidates]
 
     def _pay(self, candidate: Candidate, key: str, batch: Sequence[int]) -> None:
-        began = self._clock()
-        (found,) = self._evaluate([candidate], batch)
-        assert len(found) == len(batch), "one score for each item"
-        took = self._clock() - began
-        fresh = {item: float(score) for item, score in zip(batch, found, strict=True)}
-        if self._journal is not None:
-            self._journal.add(key, fresh, took)
+        """Score a batch. What an earlier run paid for is paid for here as well, though not asked: so a search that goes on
+        takes the same turns as one that was never stopped."""
+        known = {item: self._before[key][item] for item in batch if item in self._before.get(key, {})}
+        asked = [item for item in batch if item not in known]
+        fresh = {item: score for item, (score, _) in known.items()}
+        took = sum(seconds for _, seconds in known.values())
+        if asked:
+            began = self._clock()
+            (found,) = self._evaluate([candidate], asked)
+            assert len(found) == len(asked), "one score for each item"
+            spent = self._clock() - began
+            new = {item: float(score) for item, score in zip(asked, found, strict=True)}
+            if self._journal is not None:
+                self._journal.add(key, new, spent)
+            fresh |= new
+            took += spent
         self.table.setdefault(key, {}).update(fresh)
         self.calls += len(batch)
         self.seconds += took

@@ -77,7 +77,7 @@ def search(
     confirmed, steps, room, ended = [seed], [], None, ""
     say("headroom", "is there anything to gain?")
     try:
-        room = headroom(ledger, seed, _probes(seed, plan), split.race)
+        room = headroom(ledger, seed, _probes(seed, plan), split.race, split.dev)
         if room.why:
             say("headroom", room.why)
             return Found(seed, seed, room, (), ended="no headroom")
