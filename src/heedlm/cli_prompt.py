@@ -107,6 +107,7 @@ def new(
     Example: heed prompt new mail.prompty --from old_prompt.txt
     """
     from heedlm.instructions import scaffold
+    from heedlm.instructions.blocks import MISSING
     from heedlm.instructions.lint.run import count, lint_text
     from heedlm.instructions.write import write
 
@@ -128,7 +129,11 @@ def new(
     shown = Text(f"{file}: {', '.join(made.instruction.ids)}\n")
     for note in made.notes:
         shown.append(f"  {note}\n", style="dim")
-    shown.append(f"lint: {prompt_pages.counted(counted)}\nNext:  heed prompt lint {file}    heed prompt compile {file}")
+    empty = (one.name for one in made.instruction.inputs if one.default is MISSING and one.example is MISSING)
+    values = "".join(f" --input {name}=..." for name in empty)
+    shown.append(
+        f"lint: {prompt_pages.counted(counted)}\nNext:  heed prompt lint {file}    heed prompt compile {file}{values}"
+    )
     screen.result({"file": str(file), "blocks": made.instruction.ids, "notes": made.notes, "lint": counted}, shown)
 
 

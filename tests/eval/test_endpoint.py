@@ -82,10 +82,14 @@ def test_an_endpoint_that_goes_down_keeps_what_it_answered(tmp_path: Path) -> No
 
 
 def test_an_endpoint_that_answers_nothing_stops_the_run_early(tmp_path: Path) -> None:
-    with served(lambda asked: 503) as server:
+    def slowly(asked: str) -> int:
+        time.sleep(0.02)
+        return 503
+
+    with served(slowly) as server:
         with pytest.raises(Interrupted, match="none of 8 requests"):
             run_arm(tasks(500), arm(server), Sampling(), log=tmp_path / "log.jsonl")
-        assert len(server.heard) < 250  # of 500 items and their repetitions; a busy machine stops later
+        assert len(server.heard) < 100
 
 
 def test_a_wrong_key_or_model_is_no_interruption() -> None:

@@ -111,6 +111,11 @@ def second_line(report: EvalReport) -> str:
         fair = [task.arms[BASE_FAIR] for task in counted]
         hits, n = sum(result.hits for result in fair), sum(result.n for result in fair)
         parts.append(f"With solved examples in front, the untuned model reached {hits:,} of {n:,}.")
+    overlap = [task for task in report.tasks if task.metric != "accuracy" and BASE_FAIR in task.arms]
+    if overlap and not counted:
+        n = sum(task.arms[BASE_FAIR].n for task in overlap)
+        share = sum(task.arms[BASE_FAIR].score * task.arms[BASE_FAIR].n for task in overlap) / max(1, n)
+        parts.append(f"With solved examples in front, the untuned model's answers agreed by {percent(share)}.")
     unsure = [task_title(task.name) for task in report.tasks if sure(task) == 0]
     worse = [task_title(task.name) for task in report.tasks if sure(task) < 0]
     if worse:
