@@ -20,6 +20,8 @@ pty = pytest.importorskip("pty")
 pytest.importorskip("readline")
 UP, END = b"\x1b[A", b"\x04"
 PATIENCE = 240.0  # seconds: the machine may hold a process for minutes
+# On a machine that is busy a key can arrive before the program reads keys, and is lost: seen once in four whole runs.
+pytestmark = pytest.mark.slow
 
 
 class Terminal:
