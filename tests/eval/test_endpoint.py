@@ -89,7 +89,7 @@ def test_an_endpoint_that_answers_nothing_stops_the_run_early(tmp_path: Path) ->
     with served(slowly) as server:
         with pytest.raises(Interrupted, match="none of 8 requests"):
             run_arm(tasks(500), arm(server), Sampling(), log=tmp_path / "log.jsonl")
-        assert len(server.heard) < 100
+        assert len(server.heard) < 30
 
 
 def test_a_wrong_key_or_model_is_no_interruption() -> None:

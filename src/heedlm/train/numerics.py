@@ -119,11 +119,12 @@ def compare(model: PreTrainedModel, say: Callable[[str], None] = lambda line: No
     else:
         found.append(Comparison(name, None, GRADIENT, "not used with this model: its head cannot be called apart"))
     name = "norms, gates and embeddings written out or the model's own"
-    if make_lean(model, torch.float32):
+    said = make_lean(model, torch.float32)
+    if any("forward" in vars(module) for module in model.modules()):
         against(name, target_logits(model, plain), plain, one)
         make_plain(model)
     else:
-        found.append(Comparison(name, None, GRADIENT, "none of this model's are"))
+        found.append(Comparison(name, None, GRADIENT, said or "none of this model's are"))
     say("the library's own loss")
     found.append(Comparison("our loss or the library's own", *_against_library(model, plain, rows)))
     say("contamination")

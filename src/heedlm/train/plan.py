@@ -128,7 +128,8 @@ def _ways(wanted: str, of: Profile, micro_tokens: int, longest: int) -> Iterator
     """What may be tried, the fastest first. Layers that somebody asks to be computed again leave as little as can be.
 
     On a CPU, memory that goes back to the system at once costs more time than layers computed again: a step of 1,900 tokens
-    on a 135M model took 2.9 s, with every second layer computed again 3.1, with all 3.5, and at once 7 (docs/log.md).
+    on a 135M model took 2.9 s, with every second layer computed again 3.1, with all 3.5, and at once 7
+    (docs/decisions/0016; notes of building).
     """
     hows: tuple[Recompute, ...] = ("off", "selective", "full")
     able = [how for how in hows if wanted in ("auto", how) and (of.layers or how == "off")] or ["off"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from heedlm.config import Recipe
+from heedlm.machine import return_free_memory
 from heedlm.messages import Encoded
 from heedlm.model.lean import make_lean
 from heedlm.model.load import configured_parameters, pick_device, resolve, stored_dtype
@@ -81,7 +82,9 @@ class Bench:
 
     def keep(self, trainee: Trainee, sample: Loader, template: Mapping[str, Any], facts: Mapping[str, Any]) -> Kept:
         weights = checkpoint.trainable(trainee.model) if self._engine == "fsdp" else None
-        return self._ranks.on_first(lambda: self._keep(trainee, sample, template, facts, weights))
+        kept = self._ranks.on_first(lambda: self._keep(trainee, sample, template, facts, weights))
+        return_free_memory()  # of the steps: a program that goes on has other uses for it
+        return kept
 
     def _keep(
         self,
