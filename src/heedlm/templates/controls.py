@@ -33,12 +33,14 @@ class Sanitized(NamedTuple):
 class Controls(NamedTuple):
     """The control tokens of one template, ready for searching.
 
-    ids: text to id.   pattern: matches any of them.   prefixes: their proper beginnings.   longest: in characters.
+    ids: text to id.   pattern: matches any of them.   prefixes: their proper beginnings.   firsts: their first characters.
+    longest: in characters.
     """
 
     ids: Mapping[str, int]
     pattern: re.Pattern[str]
     prefixes: frozenset[str]
+    firsts: str
     longest: int
 
 
@@ -78,7 +80,7 @@ def _controls(
     longest_first = sorted(ids, key=lambda text: (-len(text), text))
     pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
     prefixes = frozenset(text[:end] for text in ids for end in range(1, len(text)))
-    return Controls(ids, pattern, prefixes, max(map(len, ids), default=0))
+    return Controls(ids, pattern, prefixes, "".join(sorted({text[0] for text in ids})), max(map(len, ids), default=0))
 
 
 def sanitize(text: str, tokenizer: PreTrainedTokenizerBase) -> Sanitized:
@@ -115,7 +117,13 @@ def _cut(match: re.Match[str]) -> str:
 def _opens(controls: Controls, text: str) -> bool:
     """Whether the end of `text` is the beginning of a control token, which what follows could complete."""
     tail = text[-controls.longest :]
-    return any(tail[start:] in controls.prefixes for start in range(len(tail)))
+    for first in controls.firsts:
+        at = tail.find(first)
+        while at >= 0:
+            if tail[at:] in controls.prefixes:
+                return True
+            at = tail.find(first, at + 1)
+    return False
 
 
 def sanitize_json(controls: Controls, value: JSON) -> JSON:

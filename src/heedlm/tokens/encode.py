@@ -18,6 +18,7 @@ from heedlm.templates.chat import ChatTemplate, plain, segments
 from heedlm.templates.controls import SEAM
 from heedlm.templates.render import render_request
 from heedlm.tokens.boundary import Reading, read_with_ends
+from heedlm.tokens.garbage import searched_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -158,7 +159,8 @@ def encode_examples(
 
 def encode_segments(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[Segment]]) -> list[list[Encoded]]:
     """Ids and weights of rendered sequences: one `Encoded` each, or one per answer where one cannot be exact for all."""
-    return _encode_or_split(tokenizer, [stretches_of(sequence) for sequence in sequences])
+    with searched_once():
+        return _encode_or_split(tokenizer, [stretches_of(sequence) for sequence in sequences])
 
 
 def shortened(problems: Sequence[Problem], limit: int = 20) -> list[Problem]:

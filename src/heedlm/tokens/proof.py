@@ -18,6 +18,7 @@ from heedlm.templates.probe import habits
 from heedlm.templates.render import render_request, template_controls
 from heedlm.tokens.encode import Prompt, encode_prompts, shortened
 from heedlm.tokens.explain import escaped, explain
+from heedlm.tokens.garbage import searched_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -106,7 +107,8 @@ def prove(
     assert len(examples) == len(encoded), "one list of sequences per example"
     check = _Check(template, tokenizer, learn_reasoning)
     for start in range(0, len(examples), CHUNK):
-        check.rows(examples[start : start + CHUNK], encoded[start : start + CHUNK])
+        with searched_once():
+            check.rows(examples[start : start + CHUNK], encoded[start : start + CHUNK])
     return Proof(
         rows=len(examples),
         sequences=sum(map(len, encoded)),
@@ -226,7 +228,7 @@ class _Check:
         text = prompt.text
         if any(SEAM in sanitize_with(self.controls, typed).text for typed in _texts(run.example)):
             text = render_request(self.template, self.tokenizer, run.request)
-        if sum(token in self.control_ids for token in prompt.ids) > len(self.controls.pattern.findall(text)):
+        if sum(map(self.control_ids.__contains__, prompt.ids)) > len(self.controls.pattern.findall(text)):
             yield Problem("A control token that somebody typed became one.", run.where, MEND_BUG)
 
 
@@ -250,18 +252,18 @@ def _unrendered(request: Request, prompt_text: str) -> Iterator[tuple[str, str]]
 
 def _spans(one: Encoded, stops: frozenset[int]) -> Iterator[tuple[int, int]]:
     """Learned runs as (start, end), parted behind each stop id too: in some formats an answer follows another at once."""
-    start: int | None = None
-    for at, (token, weight) in enumerate(zip(one.ids, one.weights, strict=True)):
-        if weight > 0 and start is None:
+    start = end = 0
+    for at in [place for place, weight in enumerate(one.weights) if weight > 0]:
+        if at > end:
+            if end > start:
+                yield start, end
             start = at
-        elif weight <= 0 and start is not None:
-            yield start, at
-            start = None
-        if start is not None and token in stops:
-            yield start, at + 1
-            start = None
-    if start is not None:
-        yield start, len(one.ids)
+        end = at + 1
+        if one.ids[at] in stops:
+            yield start, end
+            start = end
+    if end > start:
+        yield start, end
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Sequence[int]]) -> list[str]:

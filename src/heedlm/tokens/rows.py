@@ -13,6 +13,7 @@ from heedlm.errors import HeedError, Problem
 from heedlm.messages import Encoded, Example
 from heedlm.templates.chat import ChatTemplate
 from heedlm.tokens.encode import encode_examples
+from heedlm.tokens.garbage import searched_once
 from heedlm.tokens.proof import Proof, prove, require
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def require_rows(too_long: Sequence[Problem], proof: Proof, overflow: Overflow) 
     require(proof)
 
 
+@searched_once()
 def fit_rows(
     template: ChatTemplate,
     tokenizer: PreTrainedTokenizerBase,
