@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,41 +35,51 @@ from heedlm.tokens.tokenizer import load_tokenizer
 NEW_TOKENS = 64
 CLIENTS = (1, 8, 32)
 NEAR_TIE = 1e-3  # nats: two tokens as close as this may change places by rounding, as in any batched server
+FLAT = 0.05  # growth of memory, from the second third of a soak to the last, that counts as none
 START_LIMIT = 300.0  # seconds for a server to answer
 
 
 class Size(NamedTuple):
-    """rounds: requests of each client.   soak: seconds; soak_clients at once, on so many different requests."""
+    """requests: of all clients together, by their number.   soak: seconds; soak_clients at once, on so many different requests."""
 
     shape: str
     runs: int
-    rounds: int
+    requests: Mapping[int, int]
     new_tokens: int
     soak: float
     soak_clients: int
     pool: int
 
 
-WHOLE = Size("10m", 3, 3, NEW_TOKENS, 180.0, 32, 48)  # 25M parameters with the embedding
-SMOKE = Size("tiny", 1, 1, 8, 4.0, 6, 6)
+WHOLE = Size("10m", 3, {1: 12, 8: 48, 32: 96}, NEW_TOKENS, 180.0, 32, 48)  # 25M parameters with the embedding
+SMOKE = Size("tiny", 1, {1: 1, 8: 8, 32: 32}, 8, 4.0, 6, 6)
 
 
 def served_folder(shape: str) -> Path:
-    """A model with a chat template that never ends by itself: the row of its end token is zero, and any other beats it."""
+    """A model with a chat template that says something else to every question, and never ends by itself.
+
+    Fresh weights repeat the last token whatever was asked, and no mixing of rows would show: the layers get matrices that
+    outweigh the embedding. The rows of the end token, and of ids that have no text, are zero, and any other beats them.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     from heedlm.templates.chat import load_template
 
     plain = rows.model_folder(shape)
-    folder = plain.with_name(f"{plain.name}-served")
+    folder = plain.with_name(f"{plain.name}-answering")
     if (folder / "done").is_file():
         return folder
     tokenizer = load_tokenizer(plain)
     tokenizer.chat_template = load_template("human_assistant", tokenizer).source
     model = AutoModelForCausalLM.from_pretrained(plain)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        model.get_output_embeddings().weight[tokenizer.eos_token_id] = 0
+        for weight in (weight for weight in model.model.layers.parameters() if weight.dim() == 2):
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 2 / weight.shape[1] ** 0.5)
+        head = model.get_output_embeddings().weight
+        head[tokenizer.eos_token_id] = 0
+        head[len(tokenizer) :] = 0
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
@@ -78,8 +88,8 @@ def served_folder(shape: str) -> Path:
     return folder
 
 
-def requests(number: int, tokens: int, seed: int) -> list[Asked]:
-    """Different questions of 10 to 60 words."""
+def requests(number: int, tokens: int, seed: int, long_ones: int = 0) -> list[Asked]:
+    """Different questions of 10 to 60 words.   long_ones: every so many'th has 400 to 900; 0 for none."""
     chance = random.Random(seed)
     words = (
         "river",
@@ -98,8 +108,9 @@ def requests(number: int, tokens: int, seed: int) -> list[Asked]:
         "number",
     )
     return [
-        Asked(f"Question {at}: " + " ".join(chance.choices(words, k=chance.randrange(10, 61))) + "?", tokens)
+        Asked(f"Question {at}: " + " ".join(chance.choices(words, k=size)) + "?", tokens)
         for at in range(number)
+        for size in [chance.randrange(400, 901) if long_ones and at % long_ones == 0 else chance.randrange(10, 61)]
     ]
 
 
@@ -169,7 +180,7 @@ def measure_side(side: str, folder: Path, size: Size, threads: int, seed: int) -
         found["startup"] = running.startup
         load(running.port, running.model, 2, requests(4, size.new_tokens, seed + 999))  # what is done once is done now
         for clients in CLIENTS:
-            asked = requests(clients * size.rounds, size.new_tokens, seed + clients)
+            asked = requests(size.requests[clients], size.new_tokens, seed + clients)
             answers, seconds = load(running.port, running.model, clients, asked)
             for answer in answers:
                 if answer.problem or answer.tokens != size.new_tokens:
@@ -182,8 +193,8 @@ def measure_side(side: str, folder: Path, size: Size, threads: int, seed: int) -
 
 
 def generate_speed(folder: Path, size: Size, threads: int, seed: int) -> float:
-    """Tokens per second of `generate`, one prompt after the other."""
-    asked = [one.text for one in requests(size.rounds * 2, size.new_tokens, seed + 1)]
+    """Tokens per second of `generate`, one after the other the prompts that a single client sends."""
+    asked = [one.text for one in requests(size.requests[1], size.new_tokens, seed + 1)]
     spec = {"model": str(folder), "prompts": asked, "new_tokens": size.new_tokens}
     report = common.run_worker(Path(sys.executable), "generate_worker.py", spec, threads=threads, name="generate")
     return float(report["tokens"]) / float(report["seconds"])
@@ -195,10 +206,13 @@ def expected(folder: Path, pool: Sequence[Asked]) -> dict[Asked, Any]:
     from heedlm.messages import Message, Request, Sampling
 
     chat = load_chat(folder)
-    return {
+    replies = {
         one: chat.reply([Request((Message("user", one.text),))], Sampling(max_tokens=one.tokens, top_logprobs=2))[0]
         for one in pool
     }
+    if len({reply.text[:8] for reply in replies.values()}) < len(pool) / 2:
+        raise Failed("the model says the same to many questions: answers that are mixed up would not be seen")
+    return replies
 
 
 def wrong_answers(folder: Path, seen: Soaked, right: dict[Asked, Any]) -> tuple[int, int]:
@@ -224,9 +238,17 @@ def wrong_answers(folder: Path, seen: Soaked, right: dict[Asked, Any]) -> tuple[
     return wrong, ties
 
 
+def memory_of(resident_bytes: Sequence[int]) -> tuple[int, int]:
+    """The most that was resident in the second and in the last third of the time; the first third is for filling up."""
+    third = max(1, len(resident_bytes) // 3)
+    return max(resident_bytes[third : 2 * third] or resident_bytes), max(resident_bytes[2 * third :] or resident_bytes)
+
+
 def measure_soak(folder: Path, size: Size, threads: int, seed: int) -> dict[str, Any]:
     chance = random.Random(seed)
-    pool = [Asked(one.text, chance.choice((4, 16, 32, 64, 96))) for one in requests(size.pool, 0, seed + 7)]
+    pool = [
+        Asked(one.text, chance.choice((4, 16, 32, 64, 96))) for one in requests(size.pool, 0, seed + 7, long_ones=8)
+    ]
     say(
         f"soak: {size.soak_clients} clients for {size.soak:.0f} s; {len(pool)} requests are answered without a server first"
     )
@@ -234,9 +256,10 @@ def measure_soak(folder: Path, size: Size, threads: int, seed: int) -> dict[str,
     with server("heed", folder, threads) as running:
         seen = soak(running.port, running.model, running.pid, size.soak_clients, size.soak, pool, seed)
         alive = _answers(running.port, "/health")
+    if not seen.answers or not all(seen.rss):
+        raise Failed(f"the soak saw {len(seen.answers)} answers, and the server alive: {all(seen.rss)}")
     wrong, ties = wrong_answers(folder, seen, right)
-    third = max(1, len(seen.rss) // 3)
-    early, late = max(seen.rss[third : 2 * third] or seen.rss), max(seen.rss[2 * third :] or seen.rss)
+    early, late = memory_of(seen.rss)
     for problem in seen.problems[:5]:
         say(f"  {problem}")
     return {
@@ -247,6 +270,7 @@ def measure_soak(folder: Path, size: Size, threads: int, seed: int) -> dict[str,
         "soak_left": seen.left,
         "soak_garbage": seen.refused,
         "soak_memory_growth": round(late / early - 1, 4),
+        "soak_memory_flat": late / early - 1 <= FLAT,
         "soak_memory_mb": round(late / 2**20),
         "soak_seconds": size.soak,
     }

@@ -163,8 +163,8 @@ places, lengths and near-duplicate candidates; the rows lie in a file, so their 
 `--executor ray` the time is divided by the cores of the cluster, down to what the comparison and the writing take; the memory
 stays in one place: 10^8 rows want one large machine, and 10^9 are cut by source, into runs whose rows are compared apart
 ([data](rooms/data.md#on-several-machines)). *To tokenise* is what the rows of all splits take, which are read whole;
-sequences go to the disk a thousand rows at a time. Training opens the store memory-mapped and holds one step at a time; with
-documents to replay it reads all sequences into memory.
+sequences go to the disk a thousand rows at a time, and documents to replay are held until they are encoded. Training opens the
+store memory-mapped and holds one step at a time.
 
 ## Memory of a model
 
@@ -208,12 +208,12 @@ One GPU (device hours, however many devices share them):
 | | today | not there |
 |---|---|---|
 | preparing | rows looked at by all cores, or by a Ray cluster; compared by one process from numbers: to some 10^7 rows in 16 GB, 10^8 on a large machine | duplicates compared by several machines |
-| tokenising | one process, two threads; rows in memory, sequences on disk: to some 5 x 10^6 rows in 16 GB | rows read piece by piece; several machines |
+| tokenising | one process, two threads, goes on after a kill; rows in memory, sequences on disk: to some 5 x 10^6 rows in 16 GB | rows read piece by piece; several machines |
 | training | one device (CPU, CUDA or MPS), or several under torchrun: [train](rooms/train.md#several-processes) | tested on a CPU: over NCCL and on several machines it is written and was not run |
-| memory | fp32 weights with bf16 products, head on learned tokens only, LoRA | gradient checkpointing, a head in chunks, quantised base weights |
+| memory | fp32 weights with bf16 products, head on learned tokens only and in parts, layers computed again where memory is short, LoRA, four bits under adapters (CUDA) | optimiser states in main memory or in eight bits |
 | largest model, full | what fits {full} bytes per parameter on a device, about 1B in 24 GB, 4B in 80 GB; on several the table above | parts loaded and saved by each process for itself: some 10B and more |
 | largest model, LoRA | what fits {frozen} bytes per parameter: about 4B in 24 GB, 16B in 80 GB | the same |
-| evaluation | one device, batched; an endpoint through the same protocol in Python | many endpoints at once |
+| evaluation | one device, batched; endpoints, each with many requests under way | several devices for one model |
 
 So rows up to a million and models up to a few billion parameters are what the code of today is written for. The tables
 beyond that say what to expect of the task, not of this version.

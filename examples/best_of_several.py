@@ -1,7 +1,7 @@
 """Rejection sampling: a teacher that is often wrong, and rows that are always right.
 
     python examples/best_of_several.py
-    python examples/best_of_several.py --model http://127.0.0.1:8000/v1 --name my-model
+    python examples/best_of_several.py --model http://127.0.0.1:8000/v1#my-model
 
 Each prompt carries a check. The teacher answers until an answer passes it, six times at most; what passed becomes a row
 that `heed prepare` and `heed train` take. Without `--model` the teacher is a class of ten lines that guesses: whatever has
@@ -57,8 +57,7 @@ def prompts(count: int, seed: int) -> list[dict[str, object]]:
 
 def main(arguments: Sequence[str] | None = None) -> Synthesis:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--model", help="a folder, a run, `atlas` or the address of an endpoint; default: a guesser")
-    options.add_argument("--name", default="default", help="the model's name at an endpoint")
+    options.add_argument("--model", help="a folder, a run, `atlas` or http://HOST/v1#MODEL; default: a guesser")
     options.add_argument("--out", default="synth/sums", help="the folder of the rows")
     options.add_argument("--count", type=int, default=40)
     given = options.parse_args(arguments)
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> Synthesis:
     data = Path(f"{given.out}-prompts.jsonl")
     data.write_text("".join(json.dumps(row) + "\n" for row in prompts(given.count, seed=0)), encoding="utf-8")
     done = heedlm.synthesise(
-        "best-of", data=data, model=given.model or Guesser(), name=given.name, out=given.out, draws=6, max_tokens=60
+        "best-of", data=data, model=given.model or Guesser(), out=given.out, draws=6, max_tokens=60
     )
     print(f"{done.rows} of {given.count} prompts have an answer that passes; {done.facts['draws']} answers were drawn")
     print("share of prompts that passed, draw by draw:", *(f"{share:.0%}" for share in done.facts["passed_by_draw"]))

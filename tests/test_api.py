@@ -24,8 +24,8 @@ from tests.families import checkpoint
 ROWS = [{"prompt": f"Add {a} and {b}.", "completion": f"{a + b}"} for a in range(8) for b in range(8)]
 ONE_STEP = {"train.max_steps": 1, "train.panel": 0, "train.precision": "fp32"}
 ARGUMENTS = {
-    "prepare": {"run", "recipe", "executor", "options"},
-    "train": {"run", "recipe", "observer", "push", "public", "options"},
+    "prepare": {"run", "recipe", "executor", "on_progress", "options"},
+    "train": {"run", "recipe", "observer", "push", "public", "workshop", "options"},
     "evaluate": {
         *(
             "run",
@@ -40,6 +40,7 @@ ARGUMENTS = {
             "settings",
             "on_progress",
         ),
+        *("budget_requests", "budget_tokens", "budget_money", "prices"),
     },
     "compare": {
         *(
@@ -57,6 +58,7 @@ ARGUMENTS = {
             "force_template",
         ),
         *("judge", "rubric", "settings", "on_progress"),
+        *("budget_requests", "budget_tokens", "budget_money", "prices"),
     },
     "show": {"data", "model", "limit", "plain", "options"},
     "pretrain": {"recipe", "run", "observer"},
@@ -72,7 +74,7 @@ ARGUMENTS = {
     },
     "demo": {"run", "observer", "seed", "settings", "on_eval"},
     "synthesise": {
-        *("mode", "data", "model", "out", "name", "api_key", "manner", "say", "on_progress", "options"),
+        *("mode", "data", "model", "out", "api_key", "manner", "say", "on_progress", "options"),
     },
 }
 

@@ -366,7 +366,9 @@ def test_rows_that_were_not_learnt_beside_how_their_tasks_did(heed: Heed, made: 
     for row in found["worst"]:
         result = found["evaluation"][row["id"]]
         assert (result["task"], result["n"], result["own"]) == ("words", 4, None)
+    assert found["not_learnt"] == []  # met once, in the only step: nobody can tell
     code, out, _ = heed("rows", made / "one", "--worst", "3")
+    assert out.startswith("Each of these rows was met once")
     assert "3  words:" in out
     assert "(n 4)" in out
 
@@ -376,3 +378,97 @@ def test_rows_of_a_run_that_was_not_evaluated(heed: Heed, run: Path) -> None:
     code, out, _ = heed("rows", run, "--json")
     assert code == 0
     assert json.loads(out)["evaluation"] == {}
+
+
+def test_a_judge_behind_an_evaluation_has_a_budget(heed: Heed, run: Path) -> None:
+    pytest.importorskip("openai")
+    common = ("eval", run, "--rescore", *FEW)
+    with served(lambda asked: "<verdict>tie</verdict>") as server:
+        judge = ("--judge", f"{server.url}#j")
+        code, out, err = heed(*common, *judge, "--budget-requests", 4, "--json")
+        assert code == 0, err
+        asked = len(server.heard)
+        assert asked <= 4
+        (figure,) = json.loads(out)["judged"]
+        assert figure["n"] < 4 or asked < 4
+        assert any("Stopped at the budget of 4 requests" in note for note in figure["notes"]) == (figure["n"] < 4)
+        told = json.loads((run / "eval" / "judge" / "report.json").read_text())
+        assert told["spent"]["requests"] == asked
+        assert "money" not in told["spent"]
+        price = ("--price", f"{server.url}#j=1000,2000")
+        code, out, err = heed(*common, *judge, *price, "--budget-money", "0.00001", "--json")
+        assert (code, len(server.heard)) == (0, asked)  # what was spent is more than that
+        told = json.loads((run / "eval" / "judge" / "report.json").read_text())
+        assert told["stopped"] == "0.00001 in money"
+        assert float(told["spent"]["money"]) == asked * (10 * 1000 + 5 * 2000) / 1e6
+        other = ("--judge", f"{server.url}#other", "--budget-requests", 0)
+        code, out, err = heed(*common, *other)
+        assert (code, len(server.heard)) == (0, asked)
+        assert "The judge reached no verdict" in err
+
+
+def test_what_an_endpoint_costs_stands_in_log_and_report(heed: Heed, made: Path, tmp_path: Path) -> None:
+    """Ten tokens of prompt and five of an answer for each of four items, at 2 and 6 a million."""
+    pytest.importorskip("openai")
+    out = tmp_path / "out"
+    with served(lambda asked: "oh") as server:
+        name = f"{server.url}#mine"
+        common = ("eval", made / "one", name, "--out", out, *FEW)
+        assert heed(*common)[0] == 0
+        lines = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+        assert [(line["prompt_tokens"], line["tokens"], line["money"]) for line in lines[4:]] == [(10, 5, None)] * 4
+        assert "Asking cost" not in (out / "report.md").read_text()
+        code, printed, err = heed(*common, "--price", f"{name}=2,6", "--json")
+        assert code == 0, err
+        assert len(server.heard) == 4  # the price is put to what was asked before
+        lines = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
+        assert [line["money"] for line in lines[-4:]] == [pytest.approx(5e-5)] * 4
+        replies = json.loads(printed)["replies"]
+        assert (replies[name]["prompt_tokens"], replies[name]["money"]) == (40, pytest.approx(2e-4))
+        assert replies[str(made / "one")]["money"] is None
+        assert f"Asking cost, by the prices given: {name}: 0.0002." in (out / "report.md").read_text()
+        assert "<th>money</th>" in (out / "report.html").read_text().replace(' scope="col"', "")
+        heed(*common)  # without a price, the log still has it
+        assert "Asking cost" in (out / "report.md").read_text()
+
+
+def test_all_that_is_wrong_is_told_at_once(heed: Heed, made: Path, run: Path, tmp_path: Path) -> None:
+    """Before anything is asked: models, suites, gates, prices and judges."""
+    (tmp_path / "bad.yaml").write_text("stop_rate: 7\n")
+    wrong = ("--gate", tmp_path / "bad.yaml", "--suite", "constraintz", "--against", tmp_path / "no-model")
+    code, _, err = heed(
+        "eval", run, *wrong, "--price", "x=1,2", "--judge", tmp_path / "no-judge", "--budget-tokens", -1
+    )
+    assert code == 2
+    for said in ("stop_rate", "did you mean 'constraints'", "no-model", "--price x=1,2", "no-judge", "--budget-tokens"):
+        assert said in err, said
+    models = ("eval", tmp_path / "none", f"{run}@last", "--out", tmp_path / "out", "--system", tmp_path / "no-text")
+    code, _, err = heed(*models, "--few-shot", tmp_path / "no-rows.jsonl", "--data", tmp_path / "no-items.jsonl")
+    assert code == 2
+    for said in ("none", "no checkpoints", "no-text", "no-rows.jsonl", "no-items.jsonl"):
+        assert said in err, said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_alone_is_compared_with_its_base(heed: Heed, made: Path, tmp_path: Path) -> None:
+    """What interrupts a run leaves its checkpoints; here those of a run whose end is taken away."""
+    run = tmp_path / "begun"
+    common = ["--model", str(made / "base"), "--data", str(made / "rows.jsonl"), "--set", "data.test=0.3"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heedlm.train.sft.shutil.rmtree", lambda folder, ignore_errors=False: None)
+        command = ["train", *common, "--run", str(run), "--set", "train.max_steps=2", "--set", "train.panel=0"]
+        with pytest.raises(SystemExit):
+            cli.main([*command, "--quiet"])
+    shutil.rmtree(run / "model")
+    code, out, err = heed("eval", f"{run}@last", "--out", tmp_path / "out", "--json", *FEW)
+    assert code == 0, err
+    told = json.loads(out)
+    assert [model["name"] for model in told["models"]] == [str(made / "base"), f"{run}@last"]
+    assert "weights of step 2" in told["models"][1]["asked"]
+    code, _, err = heed("eval", run)  # the run itself has no result to evaluate
+    assert (code, f"heed eval {run}@last" in " ".join(err.split())) == (2, True), err
+    code, out, err = heed("eval", f"{run}@step-2", "--against", f"{run}@0", "--out", tmp_path / "two", "--json", *FEW)
+    assert (code, [model["name"] for model in json.loads(out or "{}").get("models", [])]) == (
+        0,
+        [f"{run}@0", f"{run}@step-2"],
+    ), err

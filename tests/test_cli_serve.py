@@ -117,3 +117,16 @@ def test_names_that_hold_no_model_are_refused(
     assert "no model folder" in heed("serve", model, tmp_path / "nowhere", "--port", "0")[2]
     monkeypatch.chdir(tmp_path)
     assert "heed demo" in heed("serve", "--port", "0")[2]
+
+
+def test_a_server_speaks_under_an_instruction(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "brief.prompty").write_text("---\nname: brief\n---\nsystem:\n# Task\nAnswer in one word.\n")
+    arguments = (model, "--template", "chatml", "--instruction", "brief.prompty")
+    with serving(*arguments, folder=tmp_path) as (_, said):
+        asked = {"model": "tiny", "messages": [{"role": "user", "content": "Why?"}]}
+        seen = post(f"{said['url']}/render", asked)
+        assert [one["text"] for one in seen["segments"] if one.get("block") == "task"] == [
+            "# Task\nAnswer in one word."
+        ]
+        assert post(f"{said['url']}/chat/completions", {**asked, "max_tokens": 2})["usage"]["completion_tokens"] <= 2
+    assert "every conversation stands under brief" in (tmp_path / "log").read_text()

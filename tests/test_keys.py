@@ -69,6 +69,8 @@ def test_a_wrong_setting_is_mended_by_one_that_holds(setting: str, where: str, m
         ("data.sources.0.prompts", "a text or a list"),
         ("data.sources.0.few_shot", "a whole number of at least 0 and of at most 16"),
         ("data.sources.0.mapping", "a mapping or null"),
+        ("data.sources.0.mapping.question", "a text"),
+        ("train.score.0", "a text"),
         ("data.mixture.rows", "a section with settings in it"),
         ("data.clean.email", "one of flag, mask, drop, off"),
         ("model", "a section with settings in it"),
@@ -92,6 +94,15 @@ def test_a_wrong_value_is_told_once_whatever_the_field_could_have_been() -> None
     )
     assert told["--set model"] == "Key 'model' is 'atlas', expected a section with settings in it."
     assert told["--set data.sources"] == "Key 'data.sources' is 5, expected a list."
+
+
+def test_of_a_value_and_its_part_the_part_is_told() -> None:
+    with pytest.raises(HeedError) as caught:
+        load_recipe(Recipe, None, ["train.score=[1, held_out]", "data.sources=[{path: a, mapping: {question: 3}}]"])
+    assert {problem.what for problem in caught.value.problems} == {
+        "Key 'train.score.0' is 1, expected a text.",
+        "Key 'data.sources.0.mapping.question' is 3, expected a text.",
+    }
 
 
 def test_every_mistyped_field_of_a_source_has_its_suggestion() -> None:

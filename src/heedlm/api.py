@@ -19,7 +19,7 @@ from heedlm.recipe_file import Settings, load_recipe, setting_lines
 from heedlm.runs import Run, environment
 from heedlm.synth.stage import synthesise
 from heedlm.train.earlier import check_same_recipe, taken
-from heedlm.wiring import examples_of, rendered, tokenise_run, wire_of
+from heedlm.wiring import examples_of, refuse_early, rendered, tokenise_run, wire_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from heedlm.train.check import CheckReport
     from heedlm.train.numerics import Comparison
     from heedlm.train.pretrain import PretrainReport
-    from heedlm.train.sft import TrainReport
+    from heedlm.train.sft import TrainReport, Workshop
     from heedlm.train.stage import Observer
     from heedlm.train.watch import Panel, PanelAnswer
 
@@ -74,11 +74,17 @@ def make_recipe(
 
 
 def prepare(
-    *, run: str | Path, recipe: str | Path | Recipe | None = None, executor: Executor = "local", **options: Any
+    *,
+    run: str | Path,
+    recipe: str | Path | Recipe | None = None,
+    executor: Executor = "local",
+    on_progress: Callable[[str, int], None] | None = None,
+    **options: Any,
 ) -> PrepareReport:
     """Sources -> leak-free train, validation and test splits with a data card, under `run`/data.
 
-    executor: where rows are looked at; "ray" is a cluster, and gives the same files.
+    executor: where rows are looked at; "ray" is a cluster, and gives the same files.   on_progress: hears what is being
+    done, and how many rows it is done with.
     """
     from heedlm.data import prepare as room
     from heedlm.data.checks import checks_of
@@ -101,11 +107,11 @@ def prepare(
     began = time.perf_counter()
     kept = chosen.data
     how: dict[str, Any] = {"seed": chosen.seed, "checks": checks_of(kept), "frozen": taken(folder)}
-    how |= {"executor": executor}
+    how |= {"executor": executor, "on_progress": on_progress}
     try:
         report = room.prepare(sources, folder.data, val=kept.val, test=kept.test, max_bad=kept.max_bad, **how)
-    except HeedError:
-        # Nobody expects a run of a mistyped file name.
+    except BaseException:
+        # Nobody expects a run of a mistyped file name, or of what was interrupted.
         for empty in (folder.data, folder.root) if not there else ():
             if empty.is_dir() and not any(empty.iterdir()):
                 empty.rmdir()
@@ -122,13 +128,14 @@ def train(
     observer: Observer | None = None,
     push: str | None = None,
     public: bool = False,
+    workshop: Callable[..., Workshop] | None = None,
     **options: Any,
 ) -> TrainReport:
     """Prepare and tune: `heedlm.train(model="...", data="...", run="runs/first")`; the result is `run`/model.
 
     options: model, data, seed, settings, as in `make_recipe`. The same call goes on with a run that was interrupted, and
     gives the report of one that is finished, which stays as it is. push: a repository on the hub, ORG/NAME, to which the
-    model goes at the end; a new one is private unless `public`.
+    model goes at the end; a new one is private unless `public`.   workshop: made instead of `train.workshop.Bench`.
     """
     chosen = _with_model(make_recipe(recipe, **options))  # refused before anything is read or written
     from heedlm.eval.during_setup import exam_of
@@ -147,7 +154,7 @@ def train(
         rows = examples_of(folder) if chosen.train.score else {}
         watch = Watch(_panel(chosen, template, asked), exam_of(chosen, folder, rows, template))
         with sinks.behind(told, chosen.train.sink if ranks.first else None, folder) as heard:
-            report = sft.train(chosen, folder, heard, Bench(chosen, folder, heard, ranks, watch), ranks)
+            report = sft.train(chosen, folder, heard, (workshop or Bench)(chosen, folder, heard, ranks, watch), ranks)
         if push:
             told.say("pushed to " + ranks.on_first(lambda: hub.push(report.model, push, public=public)))
     return report
@@ -218,15 +225,8 @@ def check_numerics(*, say: Callable[[str], None] = lambda line: None, **options:
 
 
 def _with_model(recipe: Recipe) -> Recipe:
-    """Raises HeedError where no model is named, or none is behind the name, and where a suite is unknown."""
-    from heedlm.eval.during_setup import check_exam
-    from heedlm.model.load import resolve
-
-    if not recipe.model.path:
-        mend = "--model FOLDER, a hub id, or `atlas` for the built-in base model"
-        raise HeedError("No model is named.", "model.path", mend)
-    resolve(recipe.model.path)
-    check_exam(recipe.train)
+    """Raises HeedError where no model is named, and with every name that nothing is behind."""
+    refuse_early(recipe)
     return recipe
 
 

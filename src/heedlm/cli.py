@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.text import Text
 
 from heedlm import (
@@ -129,15 +130,23 @@ def prepare(
 
     mapping = cli_data.mapping_of(names or [])
     chosen = api.make_recipe(recipe, data=data, mapping=mapping, seed=seed, settings=settings or ())
-    report = api.prepare(run=run, recipe=chosen, executor=executor)  # type: ignore[arg-type]  # any word; it says which
+    with screen.progress() as bars:
+        task = bars.add_task("preparing", total=None, note="")
+
+        def hear(what: str, rows: int) -> None:
+            bars.update(task, description=escape(what), note=f"{rows:,} rows")
+
+        report = api.prepare(run=run, recipe=chosen, executor=executor, on_progress=hear)  # type: ignore[arg-type]  # any word; it says which
     splits = ", ".join(f"{name} {rows:,}" for name, rows in report.splits.items())
     dropped = "".join(f"\n  {rows:,} dropped: {reason}" for reason, rows in report.dropped.items())
     notes = "".join(f"\n  {note}" for note in (*report.notes, *report.mixture))
+    following = cli_data.training(recipe, data, names, run, seed, settings, model=bool(chosen.model.path))
     screen.result(
         report,
         Text(
             f"{report.rows_in:,} rows in, {report.kept:,} kept ({splits}), {report.duplicates:,} duplicates{dropped}{notes}\n{report.out}/card.md"
         ),
+        Text(f"Next: {following}", no_wrap=True),  # unbroken: it is there to be copied
     )
 
 
@@ -243,7 +252,7 @@ def rows(
     worst: Annotated[int, typer.Option("--worst", help="How many rows.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show the training rows that were not learnt, by their last loss, and how their tasks did in the evaluation.
+    """Show the training rows of the highest loss at the end, which were not learnt, and how their tasks did.
 
     Example: heed rows runs/first --worst 20
     """

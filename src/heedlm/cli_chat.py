@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, nearest
 from heedlm.runs import DEMO
 from heedlm.screen import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from heedlm.instructions.blocks import Input
+    from heedlm.instructions.policy import Policy
+    from heedlm.messages import Chat
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, `atlas`, or an endpoint's URL.")]
 Base = Annotated[
@@ -27,6 +35,17 @@ Author = Annotated[
     str | None, typer.Option("--author", help="Who vouches for rows of /save (default: who is logged in).")
 ]
 Store = Annotated[Path, typer.Option("--store", help="Where /save writes: a store of heed data.")]
+Instruction = Annotated[
+    str | None,
+    typer.Option("--instruction", help="A .prompty file, or a name of `heed prompt list`, behind the conversation."),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="NAME=TEXT or NAME=@FILE: an input of the instruction; you are asked for the others."),
+]
+Placement = Annotated[
+    str, typer.Option("--placement", help="Where the instruction stands: system, or user (the first message).")
+]
 NoHistory = Annotated[bool, typer.Option("--no-history", help="Keep nothing of what is typed for the next time.")]
 
 
@@ -35,6 +54,9 @@ def chat(
     base: Base = None,
     name: Name = "default",
     system: System = None,
+    instruction: Instruction = None,
+    inputs: Inputs = None,
+    placement: Placement = "system",
     template: Template = None,
     temperature: Temperature = 0.0,
     max_tokens: MaxTokens = 256,
@@ -47,9 +69,8 @@ def chat(
 
     Example: heed chat runs/demo   (or: heed chat http://127.0.0.1:8000/v1 --name my-model)
     """
-    from heedlm.messages import Chat, Sampling
+    from heedlm.messages import Sampling
     from heedlm.serve.keyboard import history_file
-    from heedlm.serve.opening import check_protocol, is_endpoint, model_behind, open_chat, open_endpoint
     from heedlm.serve.session import Keeping
     from heedlm.serve.terminal import terminal_chat
 
@@ -57,30 +78,77 @@ def chat(
         raise HeedError(
             "There is no demo run here yet.", model, "heed demo   (minutes), or name a model: heed chat MODEL"
         )
-    behind = None
-    if is_endpoint(model):
-        if template is not None:
-            raise HeedError("An endpoint makes the model's text itself.", "--template", "leave --template away")
-        url, _, named = model.partition("#")
-        opened: Chat = open_endpoint(url, named or name)
-    else:
-        check_protocol(model)
-        from heedlm.model.load import resolve
-        from heedlm.model.save import read_card
-
-        path = resolve(model)
-        behind = model_behind(path, base)
-        if read_card(path).get("kind") == "base":
-            Screen().say("This is a base model: it continues text, and was never taught to answer or to stop.")
-        opened = open_chat(model, template)
+    policy = _policy(instruction, inputs or [], placement)
+    opened, behind = _opened(model, base, name, template)
     terminal_chat(
         opened,
         base=behind,
         sampling=Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed or 0),
         system=system,
+        policy=policy,
         keeping=Keeping(store, author or _who()),
         history=None if no_history else history_file(),
     )
+
+
+def _opened(model: str, base: str | None, name: str, template: str | None) -> tuple[Chat, Callable[[], Chat] | None]:
+    """The model, and how to load the one behind /base. Raises HeedError for what is not there."""
+    from heedlm.serve.opening import check_protocol, is_endpoint, model_behind, open_chat, open_endpoint
+
+    if is_endpoint(model):
+        if template is not None:
+            raise HeedError("An endpoint makes the model's text itself.", "--template", "leave --template away")
+        url, _, named = model.partition("#")
+        return open_endpoint(url, named or name), None
+    check_protocol(model)
+    from heedlm.model.load import resolve
+    from heedlm.model.save import read_card
+
+    path = resolve(model)
+    behind = model_behind(path, base)
+    if read_card(path).get("kind") == "base":
+        Screen().say("This is a base model: it continues text, and was never taught to answer or to stop.")
+    return open_chat(model, template), behind
+
+
+def _policy(name: str | None, inputs: list[str], placement: str) -> Policy | None:
+    """The instruction behind the conversation, its values given or asked for; None for none. Raises HeedError."""
+    from heedlm.instructions.layout import PLACEMENTS
+
+    if placement not in PLACEMENTS:
+        raise HeedError(f"--placement is {placement!r}", "--placement", nearest(placement, PLACEMENTS))
+    if name is None:
+        if inputs:
+            raise HeedError("--input belongs to --instruction.", "--input", "--instruction FILE, or leave it out")
+        return None
+    from heedlm.instructions.format import load
+    from heedlm.instructions.given import values_of
+    from heedlm.instructions.policy import needs, policy_of
+
+    found = load(name)
+    values = values_of(found, inputs)
+    if sys.stdin.isatty():
+        for one in needs(found, values).missing:
+            values[one.name] = _asked(one, lambda pair: values_of(found, [pair]))
+    return policy_of(found, values, placement)
+
+
+def _asked(one: Input, read: Callable[[str], dict[str, Any]]) -> Any:
+    """A value for an input, asked for until it is one of its kind."""
+    from heedlm.instructions.blocks import MISSING
+
+    told = ", ".join(map(str, one.enum)) if one.enum else one.kind
+    example = f", such as {one.example!r:.60}" if one.example is not MISSING else ""
+    while True:
+        text = str(typer.prompt(f"{one.name} ({one.about or told}{example})"))
+        try:
+            value = read(f"{one.name}={text}")[one.name]
+        except HeedError as error:
+            Screen().refuse(error)
+            continue
+        if not one.enum or value in one.enum:
+            return value
+        Screen().refuse(f"{value!r} is none of {told}.")
 
 
 def _who() -> str:

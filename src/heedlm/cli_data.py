@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +32,7 @@ FormFile = Annotated[
 ModelName = Annotated[str | None, typer.Option("--model", help="The model whose reply is corrected.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The row, as heed data list names it.")]
 STORE = Path("human.jsonl")
-UNUSABLE = 1  # exit code where no row can be learnt from
+UNUSABLE = 1  # exit code where no row can be learnt from, or a file would be refused
 DAMAGED = 1  # exit code where lines of a store are not to be read
 _PREVIEW = 60  # characters
 
@@ -54,7 +56,7 @@ def inspect(
 ) -> None:
     """Say what files hold: shapes and how sure, examples, lengths, languages, problems, and what to do next.
 
-    Exit code 1: nothing in them can be learnt from as it is.
+    Exit code 1: nothing in them can be learnt from as it is, or one of them cannot be read to its end.
 
     Example: heed data inspect rows.jsonl --model atlas
     """
@@ -74,7 +76,8 @@ def inspect(
             on_progress=lambda rows: bars.update(task, note=f"{rows:,} rows"),
         )
     screen.result(inspect_page.as_json(found), *inspect_page.page(found, plain=not screen.out.is_terminal))
-    if not found.examples and not any(trouble.reason == "document" for trouble in found.problems):
+    useless = not found.examples and not any(trouble.reason == "document" for trouble in found.problems)
+    if useless or not all(file.whole for file in found.files):
         raise typer.Exit(UNUSABLE)
 
 
@@ -172,6 +175,28 @@ def list_rows(
     screen.result({"store": store, "rows": told, "problems": problems}, _table(rows), Text(_sum(rows, store)))
     if problems:
         raise typer.Exit(DAMAGED)
+
+
+def training(
+    recipe: Path | None,
+    data: Sequence[str] | None,
+    names: Sequence[str] | None,
+    run: str,
+    seed: int | None,
+    settings: Sequence[str] | None,
+    *,
+    model: bool,
+) -> str:
+    """The command that trains on rows that were prepared with these options.   model: whether the recipe names one.
+
+    What was piped in cannot be typed again; the rows are in the run.
+    """
+    piped = "-" in (data or ())
+    words = ["heed", "train", *([str(recipe)] if recipe else []), *([] if model else ["--model", "MODEL"])]
+    words += [] if piped else [word for one in data or () for word in ("--data", one)]
+    words += [] if piped else [word for one in names or () for word in ("--map", one)]
+    words += ["--run", run, *([] if seed is None else ["--seed", str(seed)])]
+    return shlex.join([*words, *(word for one in settings or () for word in ("--set", one))])
 
 
 def mapping_of(names: list[str]) -> dict[str, str]:

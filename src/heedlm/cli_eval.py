@@ -19,7 +19,10 @@ NO, CANNOT_TELL = 1, 3  # exit codes of a gate
 
 Models = Annotated[
     list[str],
-    typer.Argument(metavar="RUN...", help="A finished run; or several runs, models, endpoints (http://HOST/v1#MODEL)."),
+    typer.Argument(
+        metavar="RUN...",
+        help="A finished run; or several runs, checkpoints (RUN@step-400, @best, @last), models, http://HOST/v1#MODEL.",
+    ),
 ]
 Against = Annotated[
     str | None, typer.Option("--against", help="The model to compare with (default: what the run was tuned from).")
@@ -48,7 +51,26 @@ FewShot = Annotated[
 ]
 JudgedBy = Annotated[
     str | None,
-    typer.Option("--judge", help="A model or http://HOST/v1#MODEL that judges the replies; budgets: `heed judge`."),
+    typer.Option("--judge", help="A model or http://HOST/v1#MODEL that judges the replies; see also `heed judge`."),
+]
+_COST = "What it may cost"
+Requests = Annotated[
+    int | None, typer.Option("--budget-requests", help="Requests to the judge at most.", rich_help_panel=_COST)
+]
+Tokens = Annotated[
+    int | None, typer.Option("--budget-tokens", help="Tokens of the judge at most, in and out.", rich_help_panel=_COST)
+]
+Money = Annotated[
+    str | None, typer.Option("--budget-money", help="Money for the judge at most, by --price.", rich_help_panel=_COST)
+]
+PriceOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price",
+        metavar="MODEL=IN,OUT",
+        help="Prices of an endpoint that is asked, or judges, per million tokens; may be given again.",
+        rich_help_panel=_COST,
+    ),
 ]
 RubricFile = Annotated[Path | None, typer.Option("--rubric", help="With --judge: what makes an answer good.")]
 Noise = Annotated[bool, typer.Option("--noise-floor", help="Ask the last model twice: what differs is noise.")]
@@ -84,6 +106,10 @@ def evaluate(
     force_template: ForceTemplate = False,
     judge: JudgedBy = None,
     rubric: RubricFile = None,
+    budget_requests: Requests = None,
+    budget_tokens: Tokens = None,
+    budget_money: Money = None,
+    price: PriceOf = None,
     settings: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -98,6 +124,7 @@ def evaluate(
         _verify(screen, out or models[0], asked)
         return
     from heedlm import evaluating
+    from heedlm.eval.checkpoints import is_checkpoint
     from heedlm.failures import program
 
     how: dict[str, Any] = {
@@ -108,9 +135,14 @@ def evaluate(
         "force_template": force_template,
         "judge": judge,
         "rubric": rubric,
+        "budget_requests": budget_requests,
+        "budget_tokens": budget_tokens,
+        "budget_money": budget_money,
+        "prices": price or (),
         "settings": asked,
     }
     alone = len(models) == 1 and not (data or out or grid or system or few_shot or same_recipe)
+    alone = alone and not is_checkpoint(models[0])
     pair = evaluating.goes_as_a_pair(against) if alone else ""
     if pair:
         screen.say(f"{pair}: asked in its own format, as one of two models ({program()} eval {against} {models[0]}).")
@@ -120,7 +152,7 @@ def evaluate(
             from heedlm.eval.report import to_terminal
 
             one = evaluating.evaluate(run=models[0], against=against, **how)
-            decision, files = one.report.decision, one.files
+            decision, files, judged = one.report.decision, one.files, one.report.judged
             page: Any = to_terminal(one.report, screen.out.width)
         else:
             from heedlm.eval.pairs_report import pairs_terminal
@@ -130,8 +162,11 @@ def evaluate(
             how |= {"system": system, "few_shot": few_shot}
             many = evaluating.compare(models=names, **how)
             decision, files, page = many.report.decision, many.files, pairs_terminal(many.report)
+            judged = many.report.judged
     screen.result(json.loads(files[0].read_text("utf8")), page)
     screen.say(f"The report: {files[2]}")
+    if judge and not judged:
+        screen.warn("The judge reached no verdict; why is in its own report, in the folder judge beside the log.")
     _leave(decision)
 
 

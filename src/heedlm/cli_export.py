@@ -75,6 +75,8 @@ def export(
 
 def _lines(done: Exported) -> list[str]:
     """What people are told."""
+    from heedlm.exports.folder import size_text
+
     lines = [f"ids          {done.parity}"]
     if done.parity.left_out:
         lines.append(f"             {done.parity.left_out:,} more cannot be said in this form, and were left out")
@@ -86,5 +88,5 @@ def _lines(done: Exported) -> list[str]:
     if not done.placed:
         mend = "--allow-other-ids writes it all the same, and its card says so."
         return [*lines, f"Nothing was written: over there these prompts would be read otherwise. {mend}"]
-    lines += [f"{size / 1e6:>11,.1f} MB  {done.folder / name}" for name, size in done.files.items()]
+    lines += [f"{size_text(size):>11}  {done.folder / name}" for name, size in done.files.items()]
     return [*lines, "Use it:", *(f"  {line}" for line in done.use)]

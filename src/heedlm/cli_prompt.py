@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from heedlm import cli_prompt_optimize, cli_prompt_test, prompt_pages
+from heedlm import cli_prompt_bake, cli_prompt_optimize, cli_prompt_test, prompt_pages
 from heedlm.errors import HeedError, nearest
 from heedlm.screen import Screen
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Custom instructions: blocks, compiled to what a model sees, linted.")
 app.command("test")(cli_prompt_test.run_cases)
 app.command("optimize")(cli_prompt_optimize.optimize)
+app.command("bake")(cli_prompt_bake.bake)
 
 FOUND = 1  # exit code of lint where it finds an error
 

@@ -29,7 +29,17 @@ Test = Annotated[
 ]
 BudgetCalls = Annotated[int, typer.Option("--budget", help="Answers asked for at most, the sealed test's among them.")]
 Minutes = Annotated[float | None, typer.Option("--minutes", help="Of searching at most; the sealed test comes on top.")]
-Stages = Annotated[str, typer.Option("--stages", help="Which of format, blocks, shots, edits; in this order.")]
+Money = Annotated[
+    float | None, typer.Option("--money", help="To be spent at most, the sealed test's share among it; needs --price.")
+]
+PriceOf = Annotated[
+    str | None, typer.Option("--price", help="Of a million tokens, sent and written, such as 0.15,0.60; for --money.")
+]
+Stages = Annotated[str, typer.Option("--stages", help="Which of format, blocks, shots, edits, reflect; in this order.")]
+ReflectorName = Annotated[
+    str, typer.Option("--reflector", help="A strong model that proposes other words: adds the stage reflect.")
+]
+ReflectorPrice = Annotated[str | None, typer.Option("--reflector-price", help="The same as --price, of the reflector.")]
 Epsilon = Annotated[
     float, typer.Option("--epsilon", help="Loss that dev must rule out after each stage.", min=0, max=1)
 ]
@@ -47,7 +57,11 @@ def optimize(
     test: Test = None,
     budget: BudgetCalls = 2000,
     minutes: Minutes = None,
+    money: Money = None,
+    price: PriceOf = None,
     stages: Stages = "format,blocks,shots,edits",
+    reflector: ReflectorName = "",
+    reflector_price: ReflectorPrice = None,
     epsilon: Epsilon = 0.01,
     max_tokens: MaxTokens = 64,
     seed: Seed = 0,
@@ -65,18 +79,26 @@ def optimize(
     from heedlm.instructions.cases import common_checks, read_cases
     from heedlm.instructions.format import load
     from heedlm.instructions.optimize.ledger import Budget
+    from heedlm.instructions.optimize.money import read_price
     from heedlm.instructions.optimize.run import Job
     from heedlm.instructions.optimize.run import optimize as searched
     from heedlm.messages import Sampling
 
     screen = Screen(as_json, quiet)
-    bought, chosen = Budget(budget, minutes), _stages(stages)
+    bought, chosen = Budget(budget, minutes, money), _stages(stages, bool(reflector))
+    prices = {
+        "price": None if price is None else read_price(price, "--price"),
+        "reflector_price": None if reflector_price is None else read_price(reflector_price, "--reflector-price"),
+    }
     instruction = load(file)
     checks, _ = common_checks([instruction])
     cases = read_cases(data, [instruction], checks)
     sealed = read_cases(test, [instruction], checks) if test else None
     folder = out or Path(OUT) / f"{instruction.name}-{_plain(model)}"
-    job = Job(instruction, model, cases, folder, bought, sealed, chosen, epsilon, seed, Sampling(max_tokens=max_tokens))
+    decoding = Sampling(max_tokens=max_tokens)
+    job = Job(
+        instruction, model, cases, folder, bought, sealed, chosen, epsilon, seed, decoding, reflector=reflector, **prices
+    )
     with screen.progress() as bars:
         task = bars.add_task("searching", total=budget, note="")
 
@@ -90,14 +112,16 @@ def optimize(
     screen.result({**told, "lock": str(done.lock)}, _page(done))
 
 
-def _stages(text: str) -> tuple[Stage, ...]:
+def _stages(text: str, reflected: bool = False) -> tuple[Stage, ...]:
+    """The stages that are named, in their own order. reflected: a reflector is named, so its stage is wanted too."""
     from heedlm.instructions.optimize.moves import STAGES
 
+    known: tuple[Stage, ...] = (*STAGES, "reflect")
     names = [one.strip() for one in text.split(",") if one.strip()]
-    unknown = next((one for one in names if one not in STAGES), None)
+    unknown = next((one for one in names if one not in known), None)
     if unknown is not None or not names:
-        raise HeedError(f"there is no stage {unknown or text!r}", "--stages", nearest(unknown or text, STAGES))
-    return tuple(one for one in STAGES if one in names)
+        raise HeedError(f"there is no stage {unknown or text!r}", "--stages", nearest(unknown or text, known))
+    return tuple(one for one in known if one in names or (one == "reflect" and reflected))
 
 
 def _plain(model: str) -> str:
@@ -122,10 +146,12 @@ def _page(done: Done) -> Text:
         )
     for step in done.found.steps:
         gain = "" if step.dev is None else f"  {step.dev.mean:+.1%} on dev"
+        how = " by likelihood" if step.measure == "likelihood" else ""
         text.append(
-            f"  {step.stage:<7} {step.moves:>3} moves {step.calls:>5,} calls  {step.verdict}{gain}\n", style="dim"
+            f"  {step.stage:<7} {step.moves:>3} moves {step.calls:>5,} calls  {step.verdict}{gain}{how}\n", style="dim"
         )
     if done.found.ended and done.verdict != "no headroom":
         text.append(f"  the budget ended the search: {done.found.ended}\n", style="dim")
-    text.append(f"{done.calls:,} calls. {done.lock}", style="dim")
+    spent = f", {done.money:.4g} spent" if done.money else ""
+    text.append(f"{done.calls:,} calls{spent}. {done.lock}", style="dim")
     return text

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, nearest
 from heedlm.runs import DEMO
 from heedlm.screen import Screen
 
 if TYPE_CHECKING:
     from heedlm.serve.api import Pages
     from heedlm.serve.models import Served
+    from heedlm.serve.options import Options
+    from heedlm.serve.playground_instruction import Workshop
+    from heedlm.serve.policy import ServerPolicy
     from heedlm.serve.relay import Endpoint
 
 Models = Annotated[
@@ -50,6 +56,21 @@ LogPrompts = Annotated[bool, typer.Option("--log-prompts", help="Write what is a
 Ui = Annotated[bool, typer.Option("--ui", help="The playground, in a browser, at the same address.")]
 Store = Annotated[Path, typer.Option("--store", help="With --ui: where mended answers are kept, as training rows.")]
 Cases = Annotated[Path, typer.Option("--cases", help="With --ui: where saved cases are kept.")]
+Instruction = Annotated[
+    str | None,
+    typer.Option("--instruction", help="A .prompty file, or a name of `heed prompt list`, behind every conversation."),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="NAME=TEXT or NAME=@FILE: inputs of the instruction but the one that users fill."),
+]
+Placement = Annotated[
+    str, typer.Option("--placement", help="Where the instruction stands: system, or user (the first message).")
+]
+ClientSystem = Annotated[
+    str, typer.Option("--client-system", help="With --instruction, a client's own system text: behind, or refuse.")
+]
+Prompts = Annotated[Path, typer.Option("--prompts", help="With --ui: the folder of instructions written there.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output once it serves.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No line for each request.")]
 
@@ -74,6 +95,11 @@ def serve(
     ui: Ui = False,
     store: Store = Path("human.jsonl"),
     cases: Cases = Path("cases.jsonl"),
+    prompts: Prompts = Path("prompts"),
+    instruction: Instruction = None,
+    inputs: Inputs = None,
+    placement: Placement = "system",
+    client_system: ClientSystem = "behind",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -86,8 +112,7 @@ def serve(
     screen = Screen(as_json, quiet)
     _check_installed()
     from heedlm.serve.auth import KEYS_VARIABLE, check_host, read_keys
-    from heedlm.serve.listen import address_of, bound
-    from heedlm.serve.listen import serve as run
+    from heedlm.serve.listen import bound
     from heedlm.serve.options import Options
 
     given = models or [DEMO]
@@ -107,38 +132,105 @@ def serve(
         log_prompts=log_prompts,
     )
     check_host(host, options.keys)
+    policy = _policy(instruction, inputs or [], placement, client_system)
+    how = {"template": template, "device": device, "batch_size": places, "memory_bytes": prefix_cache * 2**20}
     # What can be refused at once is refused before a model is loaded, which takes seconds.
-    listening = bound(host, port)
-    try:
-        from heedlm.serve.api import create_app
-        from heedlm.serve.models import open_models
-
-        here, elsewhere = _here_and_elsewhere(given)
-        screen.say(f"loading {', '.join(here)} ..." if here else "nothing to load")
-        served = open_models(
-            here, template=template, device=device, batch_size=places, memory_bytes=prefix_cache * 2**20
-        )
-        _say_notes(screen, served)
-        pages = _playground((here or [""])[0], store, cases, key_needed=bool(options.keys)) if ui else None
-        address = address_of(listening)
-        _log(quiet)
-
-        def ready() -> None:
-            names = [*(one.name for one in served), *(one.name for one in elsewhere)]
-            screen.say(f"serving {', '.join(names)} at {address}/v1" + (f", playground at {address}/ui/" if ui else ""))
-            if as_json:
-                screen.result({"url": f"{address}/v1", "models": names, "pid": os.getpid()})
-
-        run(
-            create_app(served, options, pages, elsewhere),
-            listening,
-            headers_timeout=options.body_timeout,
-            grace=min(timeout, 30.0),
-            ready=ready,
-        )
-    finally:
-        listening.close()
+    with closing(bound(host, port)) as listening:
+        files = (store, cases, prompts) if ui else None
+        _listen(screen, given, how, options, listening, policy, files)
     screen.say("stopped")
+
+
+def _listen(
+    screen: Screen,
+    given: list[str],
+    how: Mapping[str, Any],
+    options: Options,
+    listening: socket.socket,
+    policy: ServerPolicy | None,
+    files: tuple[Path, Path, Path] | None,
+) -> None:
+    """Load the models and serve them until somebody ends it. files: of the playground; None for none."""
+    from heedlm.serve.api import create_app
+    from heedlm.serve.listen import address_of
+    from heedlm.serve.listen import serve as run
+    from heedlm.serve.models import open_models
+    from heedlm.serve.playground_instruction import Workshop
+    from heedlm.serve.playground_seats import seats_of
+
+    here, elsewhere = _here_and_elsewhere(given)
+    screen.say(f"loading {', '.join(here)} ..." if here else "nothing to load")
+    served = open_models(here, **how)
+    _say_notes(screen, served)
+    if policy is not None:
+        _say_policy(screen, policy, served, elsewhere)
+    pages = None
+    if files is not None:
+        shop = Workshop(files[2], seats_of(served, elsewhere))
+        ruled = policy.name if policy is not None else ""
+        pages = _playground((here or [""])[0], *files[:2], shop, ruled, key_needed=bool(options.keys))
+    address = address_of(listening)
+    _log(screen.quiet)
+
+    def ready() -> None:
+        names = [*(one.name for one in served), *(one.name for one in elsewhere)]
+        screen.say(f"serving {', '.join(names)} at {address}/v1" + (f", playground at {address}/ui/" if pages else ""))
+        if screen.as_json:
+            screen.result({"url": f"{address}/v1", "models": names, "pid": os.getpid()})
+
+    run(
+        create_app(served, options, pages, elsewhere, policy),
+        listening,
+        headers_timeout=options.body_timeout,
+        grace=min(options.timeout, 30.0),
+        ready=ready,
+    )
+
+
+def _policy(name: str | None, inputs: list[str], placement: str, client_system: str) -> ServerPolicy | None:
+    """The instruction behind every conversation; None for none. Raises HeedError for options that do not belong together."""
+    from heedlm.instructions.layout import PLACEMENTS
+    from heedlm.serve.policy import CLIENT_SYSTEM, ServerPolicy
+
+    for option, value, known in (
+        ("--placement", placement, PLACEMENTS),
+        ("--client-system", client_system, CLIENT_SYSTEM),
+    ):
+        if value not in known:
+            raise HeedError(f"{option} is {value!r}", option, nearest(value, known))
+    if name is None:
+        if inputs:
+            raise HeedError("--input belongs to --instruction.", "--input", "--instruction FILE, or leave it out")
+        return None
+    from heedlm.instructions.format import load
+    from heedlm.instructions.given import values_of
+    from heedlm.instructions.policy import policy_of
+
+    found = load(name)
+    return ServerPolicy(policy_of(found, values_of(found, inputs), placement), client_system)  # type: ignore[arg-type]
+
+
+def _say_policy(screen: Screen, policy: ServerPolicy, served: list[Served], elsewhere: list[Endpoint]) -> None:
+    """Prove the instruction on every model, and say what comes of it. Raises HeedError where a block would be lost."""
+    able = [one for one in served if one.has_template]
+    if not able and not elsewhere:
+        raise HeedError(
+            "None of these models has a chat template, and an instruction stands in a conversation.",
+            "--instruction",
+            "--template chatml, or serve a tuned model",
+        )
+    counts = {one.name: policy.proved(one.chat) for one in able}
+    told = ", ".join(f"{count:,} tokens in {name}" for name, count in counts.items())
+    if elsewhere:
+        policy.policy.prove()
+        names = ", ".join(one.name for one in elsewhere)
+        told += f"{', ' if told else ''}as messages to {names}, whose templates are out of our sight"
+    screen.say(f"every conversation stands under {policy.name}: {told}")
+    for one in served:
+        if not one.has_template:
+            screen.warn(f"{one.name} continues plain texts, which have no place for {policy.name}")
+    for note in policy.policy.notes:
+        screen.say(f"{policy.name}: {note}")
 
 
 def _here_and_elsewhere(given: list[str]) -> tuple[list[str], list[Endpoint]]:
@@ -173,7 +265,15 @@ def _say_notes(screen: Screen, served: list[Served]) -> None:
             screen.say(f"{one.name}: {one.chat.template.note}")
 
 
-def _playground(first: str, store: Path, cases: Path, *, key_needed: bool) -> Pages:
+def _playground(
+    first: str,
+    store: Path,
+    cases: Path,
+    workshop: Workshop,
+    ruled: str,
+    *,
+    key_needed: bool,
+) -> Pages:
     from heedlm.serve.playground import Playground
     from heedlm.serve.playground_desk import Desk
 
@@ -187,7 +287,7 @@ def _playground(first: str, store: Path, cases: Path, *, key_needed: bool) -> Pa
         run=run,
         model=first,
     )
-    return Playground(desk, key_needed=key_needed)
+    return Playground(desk, workshop=workshop, policy=ruled, key_needed=key_needed)
 
 
 def _log(quiet: bool) -> None:

@@ -22,9 +22,9 @@ STOPPED = 1  # exit code where the budget was reached before the end, or there i
 
 _BUDGET, _MANNER = "Budget", "How to ask"
 Model = Annotated[
-    str | None, typer.Option("--model", help="A folder, a run, a hub id, `atlas`, or the URL of an endpoint.")
+    str | None,
+    typer.Option("--model", help="A folder, a run, a hub id, `atlas`, or http://HOST/v1#MODEL (key: OPENAI_API_KEY)."),
 ]
-Name = Annotated[str, typer.Option("--name", help="The model's name at an endpoint; its key is OPENAI_API_KEY.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The folder of the rows (default: synth/MODE).")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Longest answer.", min=1, rich_help_panel=_MANNER)]
 Temperature = Annotated[
@@ -76,7 +76,6 @@ About = Annotated[str, typer.Option("--about", help="A few words on what is want
 def self_instruct(
     seeds: Annotated[list[Path], typer.Argument(metavar="SEEDS", help="Rows whose questions are the seeds.")],
     model: Model = None,
-    name: Name = "default",
     out: Out = None,
     rows: Annotated[int, typer.Option("--rows", help="How many rows to make.", min=1)] = 100,
     about: About = "",
@@ -103,7 +102,7 @@ def self_instruct(
 ) -> None:
     """New instructions after the pattern of a few seeds, then answers to them.
 
-    Example: heed synth self-instruct seeds.jsonl --model http://127.0.0.1:8000/v1 --name my-model --rows 500
+    Example: heed synth self-instruct seeds.jsonl --model http://127.0.0.1:8000/v1#my-model --rows 500
     """
     _run("self-instruct", seeds, locals())
 
@@ -112,7 +111,6 @@ def self_instruct(
 def backtranslate(
     documents: Annotated[list[Path], typer.Argument(metavar="DOCUMENTS", help="Texts: .txt, .md, rows with a `text`.")],
     model: Model = None,
-    name: Name = "default",
     out: Out = None,
     about: About = "",
     max_words: Annotated[int, typer.Option("--max-words", help="Longest document.", min=1)] = 2000,
@@ -136,7 +134,7 @@ def backtranslate(
 ) -> None:
     """The instruction that each document answers; the document is the answer.
 
-    Example: heed synth backtranslate texts.jsonl --model http://127.0.0.1:8000/v1 --name my-model
+    Example: heed synth backtranslate texts.jsonl --model http://127.0.0.1:8000/v1#my-model
     """
     _run("backtranslate", documents, locals())
 
@@ -145,7 +143,6 @@ def backtranslate(
 def answer(
     prompts: Annotated[list[Path], typer.Argument(metavar="PROMPTS", help="Rows, with or without an answer.")],
     model: Model = None,
-    name: Name = "default",
     out: Out = None,
     rate: Rate = None,
     guide: Guide = "",
@@ -167,7 +164,7 @@ def answer(
 ) -> None:
     """Answers of a teacher to the prompts of a file.
 
-    Example: heed synth answer prompts.jsonl --model http://127.0.0.1:8000/v1 --name my-model --budget-requests 1000
+    Example: heed synth answer prompts.jsonl --model http://127.0.0.1:8000/v1#my-model --budget-requests 1000
     """
     _run("answer", prompts, locals())
 
@@ -176,7 +173,6 @@ def answer(
 def best_of(
     prompts: Annotated[list[Path], typer.Argument(metavar="ROWS", help="Rows with checks, a scorer or an answer.")],
     model: Model = None,
-    name: Name = "default",
     out: Out = None,
     draws: Annotated[int, typer.Option("--draws", help="Answers per prompt at most.", min=1)] = 8,
     keep: Annotated[int, typer.Option("--keep", help="Rows per prompt at most.", min=1)] = 1,
@@ -208,7 +204,7 @@ def best_of(
     _run("best-of", prompts, locals())
 
 
-_OWN = ("seeds", "documents", "prompts", "model", "name", "out", "as_json", "quiet")
+_OWN = ("seeds", "documents", "prompts", "model", "out", "as_json", "quiet")
 
 
 def _run(mode: str, data: list[Path], given: dict[str, Any]) -> None:
@@ -217,7 +213,7 @@ def _run(mode: str, data: list[Path], given: dict[str, Any]) -> None:
 
     model = given["model"]
     if not model:
-        mend = "--model FOLDER, a hub id, `atlas`, or the URL of an endpoint such as http://127.0.0.1:8000/v1"
+        mend = "--model FOLDER, a hub id, `atlas`, or the URL of an endpoint such as http://127.0.0.1:8000/v1#my-model"
         raise HeedError("No model is named.", f"heed synth {mode}", mend)
     screen = Screen(given["as_json"], given["quiet"])
     options = {key: value for key, value in given.items() if key not in _OWN}
@@ -228,7 +224,8 @@ def _run(mode: str, data: list[Path], given: dict[str, Any]) -> None:
             if progress.what not in tasks:
                 tasks[progress.what] = bars.add_task(progress.what, total=progress.of, note="")
             spent = progress.spent
-            note = f"{spent.requests:,} requests, {sum(spent.tokens):,} tokens"
+            most = "up to " if spent.unsure or spent.guessed else ""
+            note = f"{spent.requests:,} requests, {most}{sum(spent.tokens):,} tokens"
             bars.update(tasks[progress.what], completed=progress.done, total=progress.of, note=note)
 
         done = api.synthesise(
@@ -236,7 +233,6 @@ def _run(mode: str, data: list[Path], given: dict[str, Any]) -> None:
             data=data,
             model=model,
             out=given["out"] or Path("synth") / mode,
-            name=given["name"],
             api_key=os.environ.get("OPENAI_API_KEY"),
             say=screen.warn,
             on_progress=hear,
@@ -254,6 +250,10 @@ def _page(done: Synthesis) -> Text:
     spent = done.spent
     money = f", {spent['money']} in money" if "money" in spent else ""
     tokens = f"{spent['prompt_tokens']:,} + {spent['completion_tokens']:,} tokens"
+    if (
+        spent["unsure_requests"] or spent["guessed_requests"]
+    ):  # what nobody counted stands there with the most it can be
+        tokens, money = f"at most {tokens}", money.replace(", ", ", at most ")
     lines = [
         f"{done.rows:,} row{'' if done.rows == 1 else 's'} in {done.file}",
         f"asked {done.model}: {spent['requests']:,} requests, {tokens}{money}"

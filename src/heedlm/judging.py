@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from heedlm.data.store import read_split
 from heedlm.errors import HeedError, nearest
 from heedlm.eval.judge.agreement import Label, pairs_agree, points_agree, read_labels
 from heedlm.eval.judge.asking import Manner, PairVerdict, PointsVerdict, Told, judge_pairs, judge_points
@@ -17,6 +18,7 @@ from heedlm.eval.judge.files import write_judged
 from heedlm.eval.judge.rubric import read_rubric
 from heedlm.eval.judge.sheet import write_sheet
 from heedlm.eval.judge.summary import JudgeReport, sum_pair, sum_points
+from heedlm.judge_journal import is_judges, journal_of
 from heedlm.messages import Chat, Reply, Request, Sampling
 from heedlm.runs import disk_errors, environment
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 How = Literal["pairs", "points", "both"]
 HOWS: tuple[How, ...] = ("pairs", "points", "both")
+HELD_OUT = "held_out"  # what rows without a task of their own are asked as
 JUDGED = "runs/judge"  # where verdicts on several evaluations are kept, unless told otherwise
 _OPTIONS = (
     *("max_tokens", "temperature", "seed", "concurrency", "batch", "timeout"),
@@ -84,6 +87,9 @@ def judge(
     teacher = _judge(by, chosen.timeout)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    beside = _of_suites(places, found.cases) if only is None and not tasks else ""
+    if beside:
+        say(beside)
     heard = _ask(folder, teacher, chosen, _Wanted(cases, found.names, how, manner), say, on_progress)
     seed = chosen.seed
     report = JudgeReport(
@@ -97,7 +103,7 @@ def judge(
         spent=heard.spent,
         reused=heard.reused,
         stopped=heard.stopped,
-        notes=(*_notes(teacher, found), *heard.why),
+        notes=(*_notes(teacher, found), *([beside] if beside else []), *heard.why),
         about=_about(teacher, places),
     )
     verdicts: list[PairVerdict | PointsVerdict] = [verdict for one in heard.pairs for verdict in one]
@@ -170,7 +176,7 @@ def _ask(
     from heedlm.synth.journal import Journal
     from heedlm.synth.stage import spent_as_json
 
-    with Journal(folder / "journal.jsonl") as journal:
+    with Journal(journal_of(folder, teacher.who)) as journal:
         for note in journal.notes:
             say(note)
         pace = Pace(concurrency=chosen.concurrency, batch=chosen.batch)
@@ -279,12 +285,22 @@ def _folder(out: str | Path | None, places: Sequence[str]) -> Path:
     """Where verdicts go. Raises HeedError for a folder that is another's, whose report would be lost."""
     beside = log_of(places[0].partition("#")[0]).parent / "judge"
     folder = Path(out) if out is not None else beside if len(places) == 1 else Path(JUDGED)
-    if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / "journal.jsonl").is_file())
-    ):
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not is_judges(folder))):
         what = "This is no folder of a judge: its own files could be lost."
         raise HeedError(what, str(folder), f"--out {JUDGED}, or another new folder")
     return folder
+
+
+def _of_suites(places: Sequence[str], cases: Sequence[Case]) -> str:
+    """That suites are judged beside the rows of a run itself, in words; "" where there is nothing to say."""
+    files = [log_of(place.partition("#")[0]).parent.parent / "data" / "test.jsonl" for place in places]
+    own = {str(row.meta.get("task", HELD_OUT)) for file in files if file.is_file() for row in read_split(file)}
+    counts = Counter(case.task for case in cases if case.task not in own)
+    if not own or not counts:
+        return ""
+    told = ", ".join(f"{task} ({count:,})" for task, count in counts.most_common())
+    rest = "" if counts.total() < len(cases) else "; the run's own test rows were not asked"
+    return f"Judged as well are items of suites that were asked: {told}{rest}. --task NAME judges one task alone."
 
 
 def _notes(teacher: Teacher, found: Gathered) -> list[str]:

@@ -133,8 +133,10 @@ def takes(kind: type[BaseModel], path: Sequence[str]) -> str:
         field = next((one.model_fields[part] for one in sections if part in one.model_fields), None)
         if field is not None:
             annotation, notes = field.annotation, field.metadata
-        else:  # an entry of a list or of a mapping
-            entries = [one for one in get_args(annotation) if one is not Ellipsis]
+        else:  # an entry of a list or of a mapping, which may stand in a union
+            members = [get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(annotation)]
+            kinds = [one for one in (annotation, *members) if get_origin(one) in (tuple, list, dict)]
+            entries = [one for one in get_args(kinds[0]) if one is not Ellipsis] if kinds else []
             annotation, notes = (entries[-1] if entries else object), ()
     return _in_words(annotation, notes)
 

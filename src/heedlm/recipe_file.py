@@ -59,7 +59,7 @@ def load_recipe(
     try:
         recipe = kind.model_validate(values)
     except ValidationError as error:
-        found = [_problem(kind, dict(item), where, set_keys) for item in error.errors()]
+        found = [_problem(kind, dict(item), where, set_keys) for item in _deepest(error.errors())]
         problems += {(problem.what.partition(": ")[0], problem.where): problem for problem in found}.values()
     if problems:
         raise HeedError.of(problems)
@@ -116,6 +116,16 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         old = out.get(key)
         out[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return out
+
+
+def _deepest(items: Sequence[Any]) -> list[Any]:
+    """Without those about a value of which another one says which part is wrong: each kind that a value may be complains."""
+    places = [tuple(part for part in map(str, item["loc"]) if not _is_branch(part)) for item in items]
+    return [
+        item
+        for item, place in zip(items, places, strict=True)
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in places)
+    ]
 
 
 def _is_branch(part: str) -> bool:

@@ -44,6 +44,8 @@ _SAID = {
     "recipe": "a recipe is named without an option: heed train RECIPE",
     "dataset": "did you mean --data?",
 }
+# The same of verbs that no recipe sets.
+_SAID_OF = {("synth", "name"): "the model's name stands behind the address: --model http://HOST/v1#NAME"}
 
 
 def check_settings(given: Sequence[str]) -> None:
@@ -71,8 +73,9 @@ def _check_recipe(given: Sequence[str]) -> None:
     """Raises HeedError for a recipe that is none: rows whose `--data` was forgotten, or a second setting behind one `--set`."""
     from heedlm.data.sources import ENDINGS
 
-    behind = [word for place, word in enumerate(given) if place and not given[place - 1].startswith("-")]
-    for word in (one for one in behind if not one.startswith("-")):
+    for place, word in enumerate(given):
+        if not place or given[place - 1].startswith("-") or word.startswith("-"):
+            continue
         key = word.partition("=")[0]
         if "=" in word and (key in keys(_kind(given)) or "--set" in given) and not Path(word).exists():
             what = f"{word!r} stands by itself, and would be the name of a recipe."
@@ -84,7 +87,8 @@ def _check_recipe(given: Sequence[str]) -> None:
         if word.lower().endswith(ENDINGS) or Path(word).is_dir():
             what = {"--data": "Rows are", "--model": "A model is", "--run": "A run is"}[option]
             right = f"{option} {shlex.quote(word)}"
-            right = f"each has its own {option}: {right}" if option in given else f"heed {given[0]} {right}"
+            whole = shlex.join(["heed", *given[:place], option, word, *given[place + 1 :]])
+            right = f"each has its own {option}: {right}" if option in given else whole
             raise HeedError(f"{what} named with {option}; what stands by itself is a recipe.", word, right)
 
 
@@ -96,7 +100,8 @@ def unknown_option(given: Sequence[str], option: str, known: Sequence[str], call
     verb = given[0] if given and not given[0].startswith("-") else ""
     where = called or f"heed {verb}".strip()
     close = get_close_matches(option, known, n=1, cutoff=0.7) if option != "--set" else []
-    told = _SAID.get(option.lstrip("-").replace("_", "-")) if verb in SETTABLE else None
+    bare = option.lstrip("-").replace("_", "-")
+    told = _SAID.get(bare) if verb in SETTABLE else _SAID_OF.get((verb, bare))
     setting, sure = _setting(given, verb, option) if verb in SETTABLE else ("", False)
     if told:
         mend = told

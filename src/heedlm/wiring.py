@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from heedlm.config import Recipe
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, Problem
+from heedlm.launch import launched
 from heedlm.runs import Run
 from heedlm.train.earlier import taken
 
@@ -17,6 +18,34 @@ if TYPE_CHECKING:
     from heedlm.templates.chat import ChatTemplate
 
 DEFAULT_MAX_TOKENS = 2048  # per sequence, where neither recipe nor model says
+
+
+def refuse_early(recipe: Recipe) -> None:
+    """Raises HeedError with all that can be told of a recipe's names before anything is loaded: model, files of data, chat
+    template, suites. Of several processes the first one looks at the data."""
+    from heedlm.data.named import refuse_missing
+    from heedlm.eval.during_setup import check_exam
+    from heedlm.model.load import resolve
+    from heedlm.templates.chat import check_name
+
+    def model() -> str:
+        if not recipe.model.path:
+            mend = "--model FOLDER, a hub id, or `atlas` for the built-in base model"
+            raise HeedError("No model is named.", "model.path", mend)
+        return resolve(recipe.model.path)
+
+    looks: list[Callable[[], object]] = [model]
+    if launched().first:
+        looks.append(lambda: refuse_missing(recipe.data, here=True))
+    looks += [lambda: check_name(recipe.templates.chat), lambda: check_exam(recipe.train)]
+    problems: list[Problem] = []
+    for look in looks:
+        try:
+            look()
+        except HeedError as error:
+            problems += error.problems
+    if problems:
+        raise HeedError.of(problems)
 
 
 def examples_of(run: Run) -> dict[str, list[Example]]:

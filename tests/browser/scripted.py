@@ -42,6 +42,7 @@ class Script:
     asked: list[dict[str, Any]] = field(default_factory=list)
     left: int = 0  # clients that went away
     names: tuple[str, ...] = ("atlas", "demo")
+    reads: Callable[[dict[str, Any]], str] | None = None  # answers by the whole request, in place of `says`
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -77,7 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(429, _error("The queue is full."), ("Retry-After", "1"))
             return
         last = given.get("prompt") or given["messages"][-1]["content"]
-        self._answer(given, self.script.says(given["model"], last))
+        reads = self.script.reads
+        self._answer(given, reads(given) if reads is not None else self.script.says(given["model"], last))
 
     def _pages(self, method: str, body: bytes) -> None:
         if self.path.startswith("/ui/api/") and not self._open():

@@ -85,6 +85,10 @@ def swap(old: str | bytes, new: str | bytes) -> Mend:
     return change
 
 
+def swap_all(old: bytes, new: bytes) -> Mend:
+    return lambda data: data.replace(old, new)
+
+
 def instead(new: str | bytes) -> Mend:
     """What else stands on the second line."""
     now = new if isinstance(new, bytes) else new.encode()
@@ -381,6 +385,14 @@ CASES: dict[str, Broken] = {
         ("field 'completion[0]'",),
         "write",
         lambda data: re.sub(rb"\[.*\]", b'"b"', data),
+    ),
+    "lines that end as on an old Macintosh": Broken(
+        "rows.jsonl",
+        WHOLE.replace(b"\n", b"\r"),
+        ":1",
+        ("broken JSON", "extra data"),
+        r"tr '\r' '\n'",
+        swap_all(b"\r", b"\n"),
     ),
     "the last line cut off": Broken(
         "rows.jsonl", WHOLE[:-12], ":3", ("broken JSON",), "cut off: write the file again", lambda data: WHOLE

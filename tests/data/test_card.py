@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from heedlm.data.card import summary
+from heedlm.data.card import SplitTally, draw, histogram, summary
 from heedlm.data.prepare import Source, prepare
 
 
@@ -55,6 +58,63 @@ def test_the_card_counts_everything(out):
     }
 
 
+def test_lengths_and_examples_stand_in_the_card(out):
+    splits = json.loads((out / "card.json").read_text())["splits"]
+    answers: Counter[tuple[int, int | None]] = Counter()
+    for name, split in splits.items():
+        rows = {json.loads(line)["id"]: json.loads(line) for line in (out / f"{name}.jsonl").open()}
+        assert len(split["examples"]) == min(2, len(rows))
+        for shown in split["examples"]:
+            row = rows[shown["id"]]
+            assert shown["where"] == row["source"]
+            told = [{"role": turn["role"], "text": turn["content"]} for turn in row["messages"]]
+            assert shown["turns"] == told
+        for one in split["histograms"]["answer_words"]:
+            answers[one["from"], one["to"]] += one["rows"]
+        assert sum(one["rows"] for one in split["histograms"]["prompt_words"]) == split["rows"]
+    assert answers == {(1, 2): 1, (3, 5): 40}
+
+
+@given(st.lists(st.integers(0, 9000)))
+def test_a_histogram_counts_every_value_where_it_lies(values):
+    bins = histogram(values)
+    assert sum(one["rows"] for one in bins) == len(values)
+    for one in bins:
+        low, high = one["from"], one["to"]
+        assert one["rows"] == sum(low <= value and (high is None or value <= high) for value in values)
+    if bins:
+        assert bins[0]["rows"]
+        assert bins[-1]["rows"]
+
+
+def test_rows_are_drawn_by_their_content_not_by_their_place():
+    lines = [json.dumps({"n": number}).encode() for number in range(300)]
+    one, other, few = SplitTally(), SplitTally(), SplitTally()
+    for line in lines:
+        draw(one, line)
+    for line in reversed(lines):
+        draw(other, line)
+    draw(few, lines[0])
+    assert one.drawn == other.drawn
+    assert len(one.drawn) == 2
+    assert [line for _, line in few.drawn] == lines[:1]
+
+
+def test_a_long_turn_and_a_call_of_a_tool_are_shown_in_short(tmp_path):
+    call = {"id": "c", "name": "weather", "arguments": {"city": "Ulm"}}
+    turns = [
+        {"role": "user", "content": "word " * 500},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "sun", "tool_call_id": "c"},
+        {"role": "assistant", "content": "Sun."},
+    ]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns}))
+    prepare([Source(tmp_path / "rows.jsonl")], tmp_path / "out", val=None, test=None, seed=0)
+    (shown,) = json.loads((tmp_path / "out" / "card.json").read_text())["splits"]["train"]["examples"]
+    assert len(shown["turns"][0]["text"]) == 603
+    assert [turn["text"] for turn in shown["turns"][1:]] == ["weather(...)", "sun", "Sun."]
+
+
 def test_the_card_for_people_says_the_same(out):
     text = (out / "card.md").read_text()
     assert "43 rows in, 41 examples kept, 2 dropped (1 of them exact duplicates)" in text
@@ -62,6 +122,9 @@ def test_the_card_for_people_says_the_same(out):
     assert "| empty answer | 1 |" in text
     assert "system text of 20 x `Be | brief.`" in text
     assert "licence: MIT (40)" in text
+    assert "| 3 to 5 | 20 | 40 |" in text
+    assert "| language of the last answer | rows |" in text
+    assert text.count("- assistant: `one two three`") >= 3  # of every split some
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_masked_rows_are_written_masked_and_duplicates_of_the_mask_count_once(tm
     text = (report.out / "train.jsonl").read_text(encoding="utf-8")
     assert "Mail [EMAIL] now." in text
     assert "example.org" not in "".join(path.read_text(encoding="utf-8") for path in report.out.iterdir())
+    assert [row["meta"] for row in lines(report, "train.jsonl") if "meta" in row] == [{"masked": ["email"]}]
     assert report.duplicates == 1
     assert card(report)["flagged"]["email"] | {"examples": []} == {
         "count": 0,

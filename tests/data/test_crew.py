@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_preparing_with_more_processes_writes_the_same_bytes(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
+def test_a_process_that_is_ended_from_outside_is_told_and_nothing_is_written(tmp_path, monkeypatch):
+    """As the system does where memory runs out."""
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"{n}?", "completion": "b"}) + "\n" for n in range(3000)))
+    started = room._Worker.__init__
+
+    def killed(worker):
+        started(worker)
+        worker._process.kill()
+        worker._process.wait()
+
+    monkeypatch.setattr(room._Worker, "__init__", killed)
+    with pytest.raises(HeedError, match="ended from outside") as told:
+        prepare([Source(source)], tmp_path / "out", val=0.1, test=0.1, seed=0, workers=2)
+    assert f"with rows from {source}:1 on" in told.value.problems[0].where
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
 KILLED = """
 import sys
 from heedlm.data.crew import Crew
@@ -117,17 +136,37 @@ def test_processes_end_when_the_one_that_feeds_them_is_killed(how):
         [sys.executable, "-c", KILLED],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
     )
     assert process.stdout is not None
+    assert process.stderr is not None
     pids = [int(pid) for pid in process.stdout.readline().split()]
     assert len(pids) == 2
     process.send_signal(how)
     process.wait()
-    until = time.monotonic() + 20
-    while any(_runs(pid) for pid in pids) and time.monotonic() < until:
+    while any(_runs(pid) for pid in pids):
         time.sleep(0.05)
-    assert not any(_runs(pid) for pid in pids)
+    assert process.stderr.read() == b""  # they write into a pipe that nobody reads any more, and keep it to themselves
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
+
+
+def test_a_process_whose_answer_nobody_waits_for_ends_without_a_word():
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    words, env = [sys.executable, "-m", "heedlm.data.crew"], {**os.environ, "PYTHONPATH": path}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        pickle.dump((HOW, rows(3)), process.stdin)
+        process.stdin.flush()
+        assert process.stderr.read() == b""
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as process:
+        assert process.communicate(pickle.dumps((HOW, rows(3)))[:50]) == (b"", b"")  # killed while it sent a batch
 
 
 def _runs(pid: int) -> bool:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from heedlm import api, cli
-from heedlm.data.inspect import BINS, Inspection, inspect_files
+from heedlm.data.card import BINS
+from heedlm.data.inspect import Inspection, inspect_files
 from heedlm.data.inspect_page import as_json, page
 from heedlm.errors import HeedError
 from heedlm.screen import _plain
@@ -264,7 +265,19 @@ def test_a_file_that_cannot_be_read_to_its_end_says_so(tmp_path: Path) -> None:
     found = inspect_files([path])
     assert found.examples == 1
     assert "list is not closed" in found.problems[0].examples[0].what
-    assert found.next == ("mend the file first: the rest of it cannot be read (see the last problem)",)
+    assert found.next[0].startswith(f"mend {path} first: what cannot be read to its end is refused")
+    assert [file.whole for file in found.files] == [False]
+
+
+def test_what_else_is_in_a_folder_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", GOOD)
+    assert not any("not read" in line for line in inspect_files([tmp_path]).next)
+    (tmp_path / "deeper").mkdir()
+    write(tmp_path / "deeper" / "more.jsonl", GOOD)
+    (tmp_path / "sheet.xlsx").write_bytes(b"PK")
+    found = inspect_files([tmp_path])
+    assert found.next[-2].endswith(f"were not read; name them as well: --data {tmp_path / 'deeper'}")
+    assert found.next[-1].endswith("left alone: sheet.xlsx")
 
 
 @pytest.mark.parametrize(

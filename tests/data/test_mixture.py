@@ -197,7 +197,9 @@ def test_the_card_of_what_is_learned_says_it_all() -> None:
     stock.leave_out("b|c.csv")
     mixed = mix(stock, Mixture({"a.jsonl": Portion(cap=10), "b|c.csv": Portion(epochs=2)}))
     train = {"sequences": 18, "rows": 14, "tokens": 180, "learned_tokens": 72, "left_out": 20}
-    made = pages({"counts": {"train": train, "replay": {"tokens": 20}}, "sources": mixed.accounts})
+    template = {"name": "chatml", "grade": "hard", "system": "Be `kind`\n to all."}
+    facts = {"counts": {"train": train, "replay": {"tokens": 20}}, "sources": mixed.accounts, "template": template}
+    made = pages(facts)
     text = made["card.md"]
     assert "One epoch holds 18 sequences of 14 different rows: 180 tokens, of which 72 are learned (40%)." in text
     assert "The mixture leaves out 20 rows. Beside them stand 20 tokens of plain documents." in text
@@ -206,5 +208,7 @@ def test_the_card_of_what_is_learned_says_it_all() -> None:
     assert "| a.jsonl | cap | 20 | 200 |" in text
     assert "| b\\|c.csv | longer than tokens.max_tokens | 1 |  |" in text
     assert "- a.jsonl: cap 10" in text
+    assert "chatml (hard); where a row has none, it adds a system text: `Be 'kind' to all.`." in text
+    assert "it adds no system text." in pages({**facts, "template": {**template, "system": None}})["card.md"]
     assert made["card.html"].startswith("<!doctype html>")
     assert "<title>What is learned</title>" in made["card.html"]

@@ -157,6 +157,37 @@ def test_a_folder_gives_its_data_files_by_name_and_nothing_else(tmp_path):
     assert values(tmp_path) == [{"a": 1}, {"a": 2}]
 
 
+def test_what_a_dataset_says_of_itself_is_no_row(tmp_path):
+    written(tmp_path, '{"prompt": "a?", "completion": "b"}')
+    for name in ("dataset_info.json", "dataset_infos.json"):
+        written(tmp_path, '{"license": "mit"}', name)
+    assert [path.name for path in data_files(tmp_path)] == ["rows.jsonl"]
+    assert sources.passed_over(tmp_path) == []
+
+
+def test_what_is_passed_over_in_a_folder_is_told(tmp_path):
+    written(tmp_path, '{"prompt": "a?", "completion": "b"}')
+    for name in ("README.md", ".hidden", "LICENSE"):
+        written(tmp_path, "x", name)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "record").mkdir()  # as `heed synth` leaves one beside its rows
+    for name in ("card.json", "journal.jsonl"):
+        written(tmp_path / "record", "{}", name)
+    assert sources.passed_over(tmp_path) == []
+    for number in range(5):
+        (tmp_path / f"more {number}").mkdir()
+        written(tmp_path / f"more {number}", "{}")
+        written(tmp_path, "x", f"odd{number}.bin")
+    deeper, odd = sources.passed_over(tmp_path)
+    assert deeper.count("--data") == 3
+    assert f"--data '{tmp_path / 'more 0'}'" in deeper
+    assert deeper.endswith(" and 2 more")
+    assert odd.endswith("left alone: odd0.bin, odd1.bin, odd2.bin and 2 more")
+    assert sources.passed_over(tmp_path / "rows.jsonl") == sources.passed_over(Path("-")) == []
+    assert sources.passed_over(Path("hub:ann/rows")) == []
+
+
 def test_the_output_of_prepare_is_not_taken_for_a_folder_of_sources(tmp_path):
     for name in ("card.json", "dropped.jsonl", "train.jsonl"):
         written(tmp_path, "{}", name)

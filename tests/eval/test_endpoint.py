@@ -139,3 +139,23 @@ def test_ctrl_c_waits_for_no_request_that_is_under_way(tmp_path: Path) -> None:
         assert process.wait(20) == 130
         hang.set()
     assert len(read_items(log)) == 6
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_as_many_requests_at_once_as_allowed_and_no_more(tmp_path: Path, limit: int) -> None:
+    with served(right) as server:
+        server.gate.clear()  # nobody is answered until as many are there as may be
+        chat = RemoteChat(server.url, "m", concurrency=limit, max_retries=0, timeout=600)
+        found: list[float] = []
+
+        def ask() -> None:
+            found.extend(item.score for item in run_arm(tasks(), Arm(INSTRUCT, chat, instruct), Sampling()))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while server.at_once < limit and thread.is_alive():
+            time.sleep(0.01)
+        server.gate.set()
+        thread.join()
+    assert server.most_at_once == limit
+    assert found == [1.0] * 20

@@ -56,9 +56,9 @@ def test_a_torn_first_line_leaves_an_empty_log(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("nonsense", "not JSON"),
-        ("{}", "log version 2"),
+        ("{}", "log version 3"),
         ('{"version": 1}', "fields missing or unknown"),
-        ("[1]", "log version 2"),
+        ("[1]", "log version 3"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -96,4 +96,17 @@ def test_lines_of_version_1_are_read_as_well(tmp_path: Path) -> None:
     old = {"id": "a", "task": "t", "arm": "base", "prompt": "Q", "reply": "", "stop_reason": "error", "score": 0.0}
     path.write_text(json.dumps({**old, "why": "too long", "seconds": 0.1, "key": "k", "version": 1}) + "\n")
     (item,) = read_items(path)
-    assert (item.version, item.error, item.tokens, item.model) == (2, "too long", None, "")
+    assert (item.version, item.error, item.tokens, item.model) == (3, "too long", None, "")
+
+
+def test_lines_of_version_2_are_read_as_well(tmp_path: Path) -> None:
+    """They have neither tokens of prompts nor money."""
+    path = tmp_path / "log.jsonl"
+    append_items(path, [ITEM])
+    row = json.loads(path.read_text())
+    assert (row.pop("prompt_tokens"), row.pop("money"), row["version"]) == (None, None, 3)
+    path.write_text(json.dumps({**row, "version": 2}) + "\n")
+    assert read_items(path) == [ITEM]
+    path.write_text(json.dumps({**row, "version": 3}) + "\n")
+    with pytest.raises(HeedError, match=r"money, prompt_tokens"):
+        read_items(path)

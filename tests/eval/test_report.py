@@ -456,3 +456,20 @@ def test_items_without_an_answer_are_counted_aloud(report: EvalReport) -> None:
     arms = {**task.arms, INSTRUCT: replace(task.arms[INSTRUCT], errors=3)}
     said = to_markdown(replace(report, tasks=(replace(task, arms=arms),)))
     assert "without an answer or a score, counted as wrong: instruct: 3." in said
+
+
+@pytest.mark.parametrize(
+    ("after", "said"), [(1.1, ""), (1.1001, "10 %"), (1.56, "56 %"), (0.9, ""), (float("nan"), "")]
+)
+def test_much_forgetting_stands_in_the_headline_everywhere(report: EvalReport, after: float, said: str) -> None:
+    found = replace(report, bits_per_byte=Forgetting(1.0, after, 1.0, 1.0))
+    texts = [headline(found), to_markdown(found).splitlines()[0], to_json(found)["headline"], _html_heading(found)]
+    texts.append(" ".join(line.strip() for line in _shown(found, 80)[:4]))
+    for text in texts:
+        assert ("FORGETTING" in text) == bool(said)
+        assert not said or f"{said} more bits per byte than before tuning" in " ".join(str(text).split())
+    assert ('<h1 class="caveat">' in to_html(found)) == bool(said)
+
+
+def _html_heading(report: EvalReport) -> str:
+    return to_html(report).partition("<h1")[2].partition("</h1>")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import heedlm
 from heedlm import api
 from heedlm.errors import HeedError
 from heedlm.exports import card, hf, stage
+from heedlm.exports.folder import size_text
 from heedlm.generate.chat import load_chat
 from heedlm.messages import Message, Request, Sampling
 from tests.exports.makers import VOCABULARY, bytes_tokenizer, saved
@@ -165,6 +167,24 @@ def test_the_card_says_what_is_known(runs: dict[str, Path], base: Path, tmp_path
     assert "Not evaluated" in card.model_card(stage.open_source(runs["full"]), "hf", [], "")
 
 
+def test_commands_name_the_model_and_survive_blanks_in_paths(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "My Run {1}"
+    shutil.copytree(runs["full"], run, ignore=shutil.ignore_patterns("export"))
+    there = api.export(model=run, to="hf", prompts=2)
+    assert there.use[0] == f"vllm serve '{run}/export/hf' --served-model-name my-run-1"
+    done = api.export(model=run, to="ollama", out=tmp_path / "o", prompts=2)
+    assert done.use == (f"cd {tmp_path / 'o'} && ollama create my-run-1 -f Modelfile && ollama run my-run-1",)
+    assert "ollama create my-run-1" in (tmp_path / "o" / "README.md").read_text()
+
+
+def test_small_files_have_a_size(heed: Heed, runs: dict[str, Path], tmp_path: Path) -> None:
+    code, told, _ = heed("export", runs["full"], "--to", "hf", "--prompts", "2", "--out", tmp_path / "out")
+    assert code == 0
+    assert " 0.0 " not in told
+    sizes = [size_text(count) for count in (0, 999, 1000, 999_949, 999_950, 28_500_000, 3_200_000_000, 10**16)]
+    assert sizes == ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "28.5 MB", "3.2 GB", "10,000.0 TB"]
+
+
 def test_what_lies_there_is_kept_unless_forced(runs: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -261,6 +281,8 @@ def test_a_damaged_template_is_found_by_the_parity_test(
     ("given", "said"),
     [
         (("--to", "onnx"), "hf, gguf, ollama"),
+        (("--to", "ggfu"), "did you mean 'gguf'?"),
+        (("--to", "gguf", "--weights", "q8"), "did you mean 'q8_0'?"),
         (("--to", "hf", "--weights", "q8_0"), "f32, f16, bf16"),
         (("--to", "gguf", "--weights", "q4_k"), "f32, f16, bf16, q8_0"),
         (("--to", "gguf", "--adapter"), "adapter alone"),

@@ -20,6 +20,8 @@ from heedlm.serve.api import Pages, create_app
 from heedlm.serve.listen import address_of, bound, configured
 from heedlm.serve.models import Served
 from heedlm.serve.options import Options
+from heedlm.serve.policy import ServerPolicy
+from heedlm.serve.relay import Endpoint
 from heedlm.templates.chat import load_template
 
 
@@ -69,10 +71,13 @@ def live(
     playground: Pages | None = None,
     *,
     headers_timeout: float = 20.0,
+    policy: ServerPolicy | None = None,
+    endpoints: Sequence[Endpoint] = (),
 ) -> Iterator[Live]:
     """The server while the block lasts."""
     listening = bound("127.0.0.1", 0)
-    server = uvicorn.Server(configured(create_app(models, options, playground), headers_timeout, grace=5.0))
+    app = create_app(models, options, playground, endpoints, policy)
+    server = uvicorn.Server(configured(app, headers_timeout, grace=5.0))
     ready = threading.Event()
 
     async def run() -> None:

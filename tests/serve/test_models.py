@@ -11,6 +11,7 @@ import torch
 
 from heedlm.config import LoraConfig
 from heedlm.errors import HeedError
+from heedlm.generate import packed
 from heedlm.messages import Message, Request, Sampling
 from heedlm.model.adapters import add_adapter
 from heedlm.model.load import load_model
@@ -67,8 +68,15 @@ def runs(base: Path) -> list[str]:
     return [str(tuned(base.parent / name, base, seed)) for seed, name in enumerate(("first", "second"))]
 
 
-def test_adapters_and_their_base_share_one_copy_of_the_weights(base: Path, runs: list[str]) -> None:
-    served = open_models([*runs, str(base)])
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_adapters_and_their_base_share_one_copy_of_the_weights(
+    base: Path, runs: list[str], in_blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(packed, "_LARGE", 1 if in_blocks else 2**60)
+        served = open_models([*runs, str(base)])
+    held = [module for module in served[0].chat.model.modules() if "heed_packed" in vars(module)]
+    assert bool(held) == (in_blocks and torch.backends.mkldnn.is_available())
     assert [one.name for one in served] == ["first", "second", "base"]
     assert [one.adapter for one in served] == [True, True, False]
     assert len({id(one.chat.model) for one in served}) == 1

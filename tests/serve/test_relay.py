@@ -15,8 +15,11 @@ from heedlm.serve.playground_desk import Desk
 from tests.browser.scripted import Script, scripted
 
 pytest.importorskip("fastapi")
+from heedlm.instructions.format import load
+from heedlm.instructions.policy import policy_of
 from heedlm.serve.api import create_app
 from heedlm.serve.options import Options
+from heedlm.serve.policy import ServerPolicy
 from heedlm.serve.relay import Endpoint, endpoints_of, is_endpoint
 
 KEY = "k" * 32
@@ -29,6 +32,7 @@ class There:
         self.script, self.url = script, url
         self.options = Options(keys=(KEY,), timeout=10.0)
         self.endpoints: list[Endpoint] = endpoints_of([f"{url}/v1"], None)
+        self.policy: ServerPolicy | None = None
 
     def ask(
         self, path: str, body: Any = None, *, leave: bool = False, key: str = KEY
@@ -37,7 +41,7 @@ class There:
         return asyncio.run(self._ask(path, body, leave, key))
 
     async def _ask(self, path: str, body: Any, leave: bool, key: str) -> tuple[int, dict[str, str], bytes]:
-        app = create_app([], self.options, None, self.endpoints)
+        app = create_app([], self.options, None, self.endpoints, self.policy)
         raw = b"" if body is None else json.dumps(body).encode()
         headers = [
             (b"host", b"127.0.0.1"),
@@ -179,3 +183,18 @@ def test_an_address_that_is_none_is_refused(address: str, what: str) -> None:
 def test_a_server_of_something_else_is_refused(there: There) -> None:
     with pytest.raises(HeedError, match="lists no models"):
         endpoints_of([f"{there.url}/ui"], None)
+
+
+def test_a_conversation_is_passed_on_under_the_server_s_instruction(there: There) -> None:
+    there.policy = ServerPolicy(policy_of(load("plain-words")))
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hyperbole abounds."}]
+    status, _, _ = there.ask("/v1/chat/completions", {"model": "demo", "messages": turns, "max_tokens": 4})
+    assert status == 200
+    sent = there.script.asked[-1]
+    assert [one["role"] for one in sent["messages"]] == ["system", "user"]
+    assert "# Additional instructions\nBe brief." in sent["messages"][0]["content"]
+    assert "Hyperbole abounds." in sent["messages"][1]["content"]
+    status, _, body = there.ask("/v1/chat/completions", {"model": "demo", "messages": "x"})
+    assert (status, json.loads(body)["error"]["param"]) == (422, "messages")
+    listed = json.loads(there.ask("/v1/models")[2])["data"]
+    assert {one["heed"]["instruction"] for one in listed} == {"plain-words"}

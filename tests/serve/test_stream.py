@@ -102,3 +102,20 @@ def test_without_tools_a_call_is_text(saying: Say) -> None:
     with saying(text, HERMES) as server:
         choice = ask(server).choices[0]
         assert (choice.message.content, choice.message.tool_calls, choice.finish_reason) == (text, None, "stop")
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "clock"}}])
+def test_a_call_can_be_demanded(llama: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, choice: Any) -> None:
+    """Of a model of random weights, which would call nothing by itself."""
+    clock = {
+        "type": "function",
+        "function": {"name": "clock", "parameters": {"properties": {}, "additionalProperties": False}},
+    }
+    chat = LocalChat(llama, tokenizer, ChatTemplate("scripted", HERMES))
+    with live([Served("tiny", chat, Lane(Engine(llama, eager=True)))]) as server:
+        made = ask(server, tools=[clock], tool_choice=choice).choices[0]
+        assert (made.message.content, made.finish_reason) == (None, "tool_calls")
+        assert [(one.function.name, one.function.arguments) for one in made.message.tool_calls] == [("clock", "{}")]
+        chunks = list(ask(server, tools=[clock], tool_choice=choice, stream=True))
+        assert [one.function.name for c in chunks for one in c.choices[0].delta.tool_calls or []] == ["clock"]
+        assert not any(c.choices[0].delta.content for c in chunks)

@@ -27,7 +27,7 @@ ROWS = 30
 
 
 def command(place: Endpoint, data: Path, out: Path, mode: str = "answer", *more: str) -> list[str]:
-    words = [sys.executable, "-m", "heedlm", "synth", mode, str(data), "--model", place.url, "--name", "tiny"]
+    words = [sys.executable, "-m", "heedlm", "synth", mode, str(data), "--model", f"{place.url}#tiny"]
     return [*words, "--out", str(out), "--json", *more]
 
 

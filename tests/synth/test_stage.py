@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 import heedlm
 from heedlm.errors import HeedError
+from heedlm.generate.chat import load_chat
+from heedlm.messages import Message, Request
 from heedlm.synth.options import Options, options_of
 from heedlm.synth.stage import synthesise
 from tests.endpoints import asked, completion, endpoint
@@ -169,6 +172,12 @@ def test_a_model_on_this_machine(prompts: Path, tmp_path: Path) -> None:
     done = heedlm.synthesise("answer", data=str(prompts), model=model, out=tmp_path / "out", max_tokens=4, batch=2)
     assert done.spent["requests"] == 5
     assert done.rows + sum(done.dropped.values()) == 5
+    chat = load_chat(model)
+    asked_of = [json.loads(line)["prompt"] for line in prompts.read_text().splitlines()]
+    seen = sum(len(chat.render(Request((Message("user", text),))).ids) for text in asked_of)
+    assert done.spent["prompt_tokens"] == seen  # as the model saw them, not as many as there are bytes
+    assert 0 < done.spent["completion_tokens"] <= 5 * 4
+    assert done.spent["guessed_requests"] == 0
     again = heedlm.synthesise("answer", data=str(prompts), model=model, out=tmp_path / "out", max_tokens=4)
     assert again.reused == 5
 
@@ -176,10 +185,23 @@ def test_a_model_on_this_machine(prompts: Path, tmp_path: Path) -> None:
 # The command line -----------------------------------------------------------------------------------------------------
 
 
+def test_what_nobody_counted_is_said_to_be_the_most_it_can_be(heed: Heed, prompts: Path, tmp_path: Path) -> None:
+    with endpoint(asked, tokens=None) as place:
+        words = ("--model", place.url, "--out", tmp_path / "out", "--price-in", "1", "--price-out", "2")
+        code, said, _ = heed("synth", "answer", prompts, *words)
+    assert code == 0
+    assert re.search(r"5 requests, at most \d+ \+ 2,560 tokens, at most 0.00\d+ in money", said)
+
+
+def test_a_name_has_one_place(heed: Heed, prompts: Path) -> None:
+    code, _, err = heed("synth", "answer", prompts, "--model", "http://127.0.0.1:9/v1", "--name", "tiny")
+    assert (code, "--model http://HOST/v1#NAME" in err) == (2, True)
+
+
 def test_the_command_line_from_prompts_to_rows(heed: Heed, prompts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with endpoint(asked) as place:
-        common = ("--model", place.url, "--name", "tiny", "--out", out, "--price-in", "1", "--price-out", "2")
+        common = ("--model", f"{place.url}#tiny", "--out", out, "--price-in", "1", "--price-out", "2")
         code, said, err = heed("synth", "answer", prompts, *common, "--budget-requests", 3)
         assert code == 1
         assert "3 rows in" in said
@@ -194,6 +216,7 @@ def test_the_command_line_from_prompts_to_rows(heed: Heed, prompts: Path, tmp_pa
         "prompt_tokens": 50,
         "completion_tokens": 25,
         "unsure_requests": 0,
+        "guessed_requests": 0,
         "money": "0.0001",
     }
     assert "Next: heed prepare --data" in heed("synth", "answer", prompts, *common)[1]
@@ -314,7 +337,7 @@ def test_half_characters_and_odd_numbers_of_an_endpoint(prompts: Path, tmp_path:
 
     for _ in range(2):
         with endpoint(say) as place:
-            done = synthesise("answer", data=prompts, model=place.url, name="tiny", out=tmp_path / "out")
+            done = synthesise("answer", data=prompts, model=f"{place.url}#tiny", out=tmp_path / "out")
     assert done.reused == 5
     assert done.dropped == {"unusable answer": 1}
     row = json.loads((tmp_path / "out" / "rows.jsonl").read_text().splitlines()[0])

@@ -1,16 +1,20 @@
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heedlm.errors import HeedError
 from heedlm.messages import Encoded
+from heedlm.runs import disk_errors
 from heedlm.tokens.flat import flat_of
 from heedlm.tokens.loader import Loader
 from heedlm.tokens.store import Joined, TokenFile, open_split, read_index
-from heedlm.tokens.write import Split, workshop, write_store
+from heedlm.tokens.write import Split, sweep, workshop, write_store
 
 sequences = st.lists(
     st.lists(st.tuples(st.integers(0, 2**31 - 1), st.sampled_from([0.0, 0.25, 1.0])), min_size=1, max_size=9),
@@ -132,14 +136,99 @@ def test_many_sequences_are_copied_in_stretches(tmp_path: Path, monkeypatch: pyt
     assert list(TokenFile(tmp_path / "t", "train")) == [row for row, time in zip(rows, times, strict=True) if time]
 
 
-def test_what_was_being_made_is_gone_afterwards_whatever_happens(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), workshop(tmp_path / "t") as place:
+def leave_half(folder: Path, error: BaseException, key: str = "k") -> None:
+    with pytest.raises(type(error)), workshop(folder, key) as place:
         (place / "train.ids").write_bytes(b"half")
-        raise ZeroDivisionError
-    (tmp_path / ".t.making").mkdir()  # of a process that was killed
-    (tmp_path / ".t.making" / "old.ids").write_bytes(b"half")
-    with workshop(tmp_path / "t") as place:
-        assert list(place.iterdir()) == []
+        raise error
+
+
+def test_what_was_being_made_is_gone_once_it_stands_or_is_refused(tmp_path: Path) -> None:
+    with workshop(tmp_path / "t", "k") as place:
+        (place / "train.ids").write_bytes(b"whole")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(HeedError, match="No space left"), workshop(tmp_path / "t"):
+    leave_half(tmp_path / "t", HeedError("No row is left."))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_cut_short_is_there_for_who_makes_the_same(tmp_path: Path) -> None:
+    leave_half(tmp_path / "t", KeyboardInterrupt())
+    leave_half(tmp_path / "t", MemoryError())
+    with pytest.raises(HeedError, match="No space left"), workshop(tmp_path / "t", "k") as place:
+        assert (place / "train.ids").read_bytes() == b"half"
         raise OSError(28, "No space left on device")
+    with (
+        pytest.raises(HeedError, match="No space left"),
+        workshop(tmp_path / "t", "k") as place,
+        disk_errors(place),  # as when the store itself is written
+    ):
+        raise OSError(28, "No space left on device")
+    with workshop(tmp_path / "t", "k") as place:
+        assert (place / "train.ids").read_bytes() == b"half"
+    leave_half(tmp_path / "t", KeyboardInterrupt())
+    (tmp_path / ".t.making" / "folder").mkdir()
+    with workshop(tmp_path / "t", "other") as place:
+        assert [path.name for path in place.iterdir()] == ["key"]
+    (tmp_path / ".t.making").mkdir()  # of a version that had no keys
+    (tmp_path / ".t.making" / "train.ids").write_bytes(b"half")
+    with workshop(tmp_path / "t", "k") as place:
+        assert [path.name for path in place.iterdir()] == ["key"]
+
+
+def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
+    with workshop(tmp_path / "t", "k") as place:
+        with pytest.raises(HeedError, match="Another heed"), workshop(tmp_path / "t", "k"):
+            pass
+        sweep(tmp_path / "t")
+        assert place.is_dir()
+    (tmp_path / ".t.making").mkdir()
+    (tmp_path / ".t.writing").mkdir()
+    sweep(tmp_path / "t")
+    assert list(tmp_path.iterdir()) == []
+    sweep(tmp_path / "t")
+
+
+@given(sequences, st.data())
+def test_the_files_are_those_that_numpy_writes(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[Encoded], data: st.DataObject
+) -> None:
+    times = [data.draw(st.integers(0, 2)) for _ in rows]
+    folder = tmp_path_factory.mktemp("store") / "tokens"
+    write_store(folder, "key", {}, {"train": split(folder.parent, rows, list(range(len(rows))), times)})
+    for path in folder.glob("*.npy"):
+        np.save(folder / "again.npy", np.load(path))
+        assert path.read_bytes() == (folder / "again.npy").read_bytes()
+
+
+@pytest.mark.parametrize("most", [100, 5_000, 30_000])
+def test_a_disk_that_is_full_anywhere_is_told_and_no_signal_ends_the_process(tmp_path: Path, most: int) -> None:
+    """In a process of its own, whose files may not grow beyond so many bytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), str(most)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "No space left on the disk."), done.stderr
+    assert not (tmp_path / "t").exists()
+
+
+FULL = """
+import errno, resource, signal, sys
+from pathlib import Path
+from heedlm.errors import HeedError
+from heedlm.messages import Encoded
+from heedlm.runs import NO_SPACE
+from heedlm import runs
+from heedlm.tokens.flat import flat_of
+from heedlm.tokens.write import Split, write_store
+
+folder, most = Path(sys.argv[1]), int(sys.argv[2])
+rows = [Encoded((number, number), (0.0, 1.0)) for number in range(4000)]
+(folder / "making").mkdir()
+made = flat_of(folder / "making", "a", rows, range(len(rows)))
+made.arrays()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+runs.NO_SPACE = (*NO_SPACE, errno.EFBIG)
+try:
+    write_store(folder / "t", "k", {}, {"train": Split(made)})
+except HeedError as error:
+    print(error.problems[0].what)
+"""

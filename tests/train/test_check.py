@@ -15,7 +15,7 @@ from heedlm.errors import HeedError
 from heedlm.train import check, check_page, numerics
 from heedlm.train.check import CheckReport
 from heedlm.train.numerics import Comparison
-from heedlm.train.pace import measure_pace
+from heedlm.train.pace import Pace, measure_pace
 from heedlm.train.stage import Observer
 from tests.families import checkpoint
 
@@ -278,3 +278,23 @@ def test_pace_is_of_the_rows_themselves(model: Path, data: Path, monkeypatch: py
     checked(model, data)
     assert seen[0][0] >= 0
     assert seen[0][1] > 0
+
+
+def test_the_time_is_that_of_steps_and_validations(model: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "measure_pace", lambda *given: Pace(0.0, 1.0))
+    few, many = (checked(model, data, f"train.eval_every={every}", "train.max_steps=20") for every in (20, 2))
+    assert few.plan is not None
+    assert many.plan is not None
+    assert few.plan.seconds is not None
+    assert many.plan.seconds is not None
+    steps = 20 * few.data.tokens if few.data else 0
+    once = (many.plan.seconds - few.plan.seconds) / 9  # nine validations more
+    assert 0 < once < few.plan.seconds < steps
+    assert few.plan.tokens_per_second == many.plan.tokens_per_second == pytest.approx(1.0)
+
+
+def test_no_two_ways_to_compute_a_step_bear_one_name(model: Path, data: Path) -> None:
+    plan = checked(model, data).plan
+    assert plan is not None
+    ways = [(one.way, one.micro_tokens) for one in plan.proposals]
+    assert len(set(ways)) == len(ways) > 1

@@ -23,16 +23,15 @@ def advice(
     named: Sequence[str],
     rows: int,
     mapping: Mapping[str, str],
-    *,
-    cut_off: bool,
 ) -> tuple[str, ...]:
     """Lines for a person, the one to type first.
 
-    named: files and folders as they were given.   mapping: that the rows were read with.   cut_off: whether the rest of a
-    file could not be read.
+    named: files and folders as they were given.   mapping: that the rows were read with.
     """
-    if cut_off:
-        return ("mend the file first: the rest of it cannot be read (see the last problem)",)
+    dead = [_typed(file) for file in files if not file.whole]
+    if dead:
+        listed = ", ".join(dead[:3]) + (f" and {len(dead) - 3:,} more" if len(dead) > 3 else "")
+        return (f"mend {listed} first: what cannot be read to its end is refused, with all that is named beside it",)
     if not rows:
         return ("write at least one row into the file",)
     counted = {trouble.reason: trouble.rows for trouble in troubles}

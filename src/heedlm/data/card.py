@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +23,9 @@ _SHOWN = 3  # examples kept per reason
 _DISTINCT = 1000  # texts told apart per source; rows beyond them are counted as others
 _TEXT_SHOWN = 200  # characters of a system text
 LENGTHS = ("prompt_words", "prompt_characters", "answer_words", "answer_characters")
+BINS = (1, 3, 6, 11, 21, 51, 101, 201, 501, 1001, 2001, 5001)  # words, where the bars of a histogram begin
+_EXAMPLES = 2  # rows of a split that are shown
+_SAID_SHOWN = 600  # characters of a turn of theirs
 
 
 @dataclass(slots=True)
@@ -46,10 +52,11 @@ class SourceTally:
 
 @dataclass(slots=True)
 class SplitTally:
-    """What one split holds; `lengths` has one list per name in LENGTHS."""
+    """What one split holds; `lengths` has one list per name in LENGTHS.   drawn: rows to show, as (their draw, line)."""
 
     rows: int = 0
     groups: int = 0
+    drawn: list[tuple[int, bytes]] = field(default_factory=list)
     lengths: tuple[array[int], ...] = field(default_factory=lambda: tuple(array("L") for _ in LENGTHS))
 
 
@@ -69,6 +76,13 @@ class Tally:
     @property
     def rows(self) -> int:
         return sum(source.rows for source in self.sources.values())
+
+
+def draw(split: SplitTally, line: bytes) -> None:
+    """Keep a row to show if its content draws a small number: any row is as likely as another, whatever its place."""
+    number = zlib.crc32(line)
+    if len(split.drawn) < _EXAMPLES or number < split.drawn[-1][0]:
+        split.drawn = sorted([*split.drawn, (number, line)])[:_EXAMPLES]
 
 
 def reason_of(problem: Problem) -> str:
@@ -222,7 +236,30 @@ def licences_of(tally: Tally) -> Counter[str]:
 
 def _split_json(split: SplitTally, file: Mapping[str, Any]) -> dict[str, Any]:
     lengths = {name: summary(values) for name, values in zip(LENGTHS, split.lengths, strict=True)}
-    return {"file": file["name"], "rows": split.rows, "groups": split.groups, "lengths": lengths}
+    bins = {
+        name: histogram(values) for name, values in zip(LENGTHS, split.lengths, strict=True) if name.endswith("words")
+    }
+    told = {"file": file["name"], "rows": split.rows, "groups": split.groups, "lengths": lengths, "histograms": bins}
+    return {**told, "examples": [_shown(json.loads(line)) for _, line in split.drawn]}
+
+
+def histogram(values: Iterable[int]) -> list[dict[str, int | None]]:
+    """How many values lie between each two of BINS (from, to, rows), without empty bins at the ends."""
+    starts = (0, *BINS)
+    counts = Counter(bisect_right(starts, value) - 1 for value in values)
+    ends = (*(start - 1 for start in BINS), None)
+    filled = range(min(counts, default=0), max(counts, default=-1) + 1)
+    return [{"from": starts[number], "to": ends[number], "rows": counts[number]} for number in filled]
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as the card shows it."""
+    turns = []
+    for turn in row["messages"]:
+        calls = [f"{call['function']['name']}(...)" for call in turn.get("tool_calls", ())]
+        said = " ".join([turn["content"], *calls]).strip()
+        turns.append({"role": turn["role"], "text": said[:_SAID_SHOWN] + ("..." if len(said) > _SAID_SHOWN else "")})
+    return {"id": row["id"], "where": row["source"], "turns": turns}
 
 
 def _source_json(source: SourceTally) -> dict[str, Any]:

@@ -127,10 +127,15 @@ class _Worker:
         sending, receiving = self._process.stdin, self._process.stdout
         assert sending is not None
         assert receiving is not None
-        pickle.dump((None if how is self._told else how, batch), sending, pickle.HIGHEST_PROTOCOL)
-        sending.flush()
-        self._told = how
-        found = pickle.load(receiving)
+        try:
+            pickle.dump((None if how is self._told else how, batch), sending, pickle.HIGHEST_PROTOCOL)
+            sending.flush()
+            self._told = how
+            found = pickle.load(receiving)
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
+            what = "a process that looked at rows was ended from outside; the system does that when memory runs out"
+            place = f"process {self._process.pid}, with rows from {batch[0].where} on"
+            raise HeedError(what, place, "close other programs, then run the same command again") from error
         if isinstance(found, BaseException):
             raise found
         answer: list[list[Examined | Problem]] = found
@@ -155,7 +160,7 @@ def _work() -> None:
     while True:
         try:
             told, batch = pickle.load(receiving)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # the pipe is closed, or was in the middle of a batch
             return
         how = told or how
         assert how is not None
@@ -163,8 +168,11 @@ def _work() -> None:
             found: object = [examine(row, how) for row in batch]
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the process that asked
             found = error
-        pickle.dump(found, sending, pickle.HIGHEST_PROTOCOL)
-        sending.flush()
+        try:
+            pickle.dump(found, sending, pickle.HIGHEST_PROTOCOL)
+            sending.flush()
+        except BrokenPipeError:  # who asked was killed, and this is no news to anybody
+            os._exit(1)
 
 
 if __name__ == "__main__":

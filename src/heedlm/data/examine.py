@@ -21,6 +21,8 @@ from heedlm.data.words import Line, line_of, told
 from heedlm.errors import Problem
 from heedlm.messages import Example
 
+MASKED = "masked"  # in meta of a row: the rules that took something out of it
+
 
 class Examiner(NamedTuple):
     """What to look at. mapping: our field name -> the name in the file.   actions, limits: of cleaning.   short: items.
@@ -83,7 +85,8 @@ def _look(example: Example, shape: str, how: Examiner) -> Examined:
     contents = words_of(example)
     cleaned = clean(example, contents, how.actions, how.limits)
     if cleaned.example is not example:
-        example = cleaned.example
+        masked = sorted({finding.rule for finding in cleaned.findings if how.actions.get(finding.rule) == "mask"})
+        example = replace(cleaned.example, meta={MASKED: masked, **cleaned.example.meta})
         contents = words_of(example)
     texts = (message.content for message in example.messages if message.role in ("user", "tool"))
     return Examined(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from heedlm.errors import HeedError, Problem
 
 _ARCHIVES = (".zip", ".bz2", ".xz", ".7z", ".rar", ".lz4", ".br")
 _PARTS = (".part", ".partial", ".crdownload", ".incomplete", ".download", ".aria2")
+_ABOUT = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+)  # what `datasets` writes beside rows
+_NAMED = 3  # shown of what was passed over
 _SHARD = re.compile(r"(?P<start>.*-)(?P<number>\d{5})-of-(?P<of>\d{5})(?P<end>\..*)")
 
 
@@ -47,6 +55,40 @@ def folder_files(folder: Path, endings: Sequence[str]) -> list[Path]:
         )
         raise HeedError(f"folder holds no data file; found {found}", str(folder), mend)
     return [entry for entry in named if entry.is_file()]
+
+
+def passed_over_in(folder: Path, endings: Sequence[str]) -> list[str]:
+    """What else is in `folder`, where only files directly in it are read: nobody should miss rows that are not."""
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    if {"state.json", "dataset_info.json"} <= {entry.name for entry in entries}:
+        return []
+    deeper = [entry for entry in entries if entry.is_dir() and _holds_rows(entry, endings)]
+    others = [entry.name for entry in entries if entry.is_file() and not _is_known(entry.name, endings)]
+    notes = []
+    if deeper:
+        options = " ".join(f"--data {shlex.quote(str(entry))}" for entry in deeper[:_NAMED])
+        more = f" and {len(deeper) - _NAMED:,} more" if len(deeper) > _NAMED else ""
+        notes.append(
+            f"{folder}: the folders in it hold rows too, and were not read; name them as well: {options}{more}"
+        )
+    if others:
+        more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+        notes.append(f"{folder}: of no kind that is read, so left alone: {', '.join(others[:_NAMED])}{more}")
+    return notes
+
+
+def _holds_rows(folder: Path, endings: Sequence[str]) -> bool:
+    """Whether rows may lie in a folder; where a card of ours lies beside them they are an account of other rows."""
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+        return "card.json" not in names and any(is_data_name(name, endings) for name in names)
+    except OSError:  # not for us to look into
+        return False
+
+
+def _is_known(name: str, endings: Sequence[str]) -> bool:
+    """Whether a file is read, or is one of those about the folder that nobody expects rows in."""
+    return is_data_name(name, endings) or about_folder(name) or name in _ABOUT
 
 
 def _lost(named: Sequence[Path]) -> list[Problem]:
@@ -90,6 +132,8 @@ def _missing_shards(folder: Path, named: Sequence[Path]) -> list[Problem]:
 
 def is_data_name(name: str, endings: Sequence[str]) -> bool:
     """Whether a file of this name in a folder is taken for rows: by its ending, and not hidden or about the folder."""
+    if name in _ABOUT:
+        return False
     documents = name.lower().endswith((".txt", ".md", ".markdown"))
     return name.lower().endswith(tuple(endings)) and not name.startswith(".") and not (documents and about_folder(name))
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from heedlm.data.card import about, reason_of
+from heedlm.data.card import BINS, about, reason_of
 from heedlm.data.languages import language
 from heedlm.data.licences import Licence
 from heedlm.data.row import Row
 from heedlm.data.schema import to_examples
 from heedlm.data.shapes import TEXT, also_opened, check_mapping, opened_by, shape_of
-from heedlm.data.sources import data_files, licence_of, read_rows
+from heedlm.data.sources import data_files, licence_of, passed_over, read_rows
 from heedlm.data.suggest import TRIED, Suggestion, fitting, suggest
 from heedlm.data.words import words
 from heedlm.errors import HeedError, Problem
@@ -33,7 +33,6 @@ _OTHERS = "(others)"
 _MEASURED = ("words asked", "words answered")
 _COUNTED = ("languages", "roles", "turns", "systems", "licences", "features", "unused")
 _TOLD = ("licence", "license", "turn_fields")  # counted by the card, or told apart
-BINS = (1, 3, 6, 11, 21, 51, 101, 201, 501, 1001, 2001, 5001)  # where the bars of a histogram of lengths begin
 
 
 Piece: TypeAlias = "tuple[str, bool]"
@@ -77,7 +76,8 @@ class Lengths:
 class FileFound:
     """One file. suggestions: mappings for its rows of no known shape, one for each kind of them.
 
-    templates: names of prompt templates that have words for the columns of such rows.
+    templates: names of prompt templates that have words for the columns of such rows.   whole: whether it could be read
+    to its end; where not, `prepare` refuses it, whatever else it holds.
     """
 
     path: str
@@ -86,6 +86,7 @@ class FileFound:
     shapes: Mapping[str, int]
     suggestions: tuple[Suggestion, ...]
     templates: tuple[str, ...]
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def _file(file: Path, look: _Look, on_progress: Callable[[int], None] | None) ->
     unknown: list[Mapping[str, Any]] = []
     shapes: Counter[str] = Counter()
     rows = broken = 0
+    whole = True
     try:
         for row in read_rows(file):
             rows += 1
@@ -171,10 +173,10 @@ def _file(file: Path, look: _Look, on_progress: Callable[[int], None] | None) ->
         for problem in error.problems:
             look.trouble(problem)
         broken += 1
-        look.cut_off = True
+        whole = False
     hints = suggest(unknown) if unknown and not look.mapping else ()
     named = fitting(unknown) if not look.mapping else ()
-    return FileFound(str(file), rows, broken, {name: n for name, n in shapes.items() if name}, hints, named)
+    return FileFound(str(file), rows, broken, {name: n for name, n in shapes.items() if name}, hints, named, whole)
 
 
 def _nameless(problem: Problem) -> bool:
@@ -196,7 +198,6 @@ class _Look:
     rows: int = 0
     examples: int = 0
     broken: int = 0
-    cut_off: bool = False
     by_shape: dict[str, Counter[str]] = field(default_factory=dict)
     first: dict[str, Example] = field(default_factory=dict)
     drawn: list[Example] = field(default_factory=list)
@@ -278,6 +279,7 @@ class _Look:
         """All of it, told."""
         from heedlm.data.advice import advice
 
+        beside = [line for name in named for line in passed_over(Path(name))]
         shown = [one for _, one in sorted(self.first.items(), key=lambda pair: -self.by_shape[pair[0]]["rows"])]
         shown += [one for one in self.drawn if one not in shown]
         counted = {name: dict(self.counts[name].most_common()) for name in _COUNTED}
@@ -294,7 +296,7 @@ class _Look:
             **counted,
             shown=tuple(shown[: self.keep]),
             rendered=tuple(marked(one) for one in shown[: self.keep]),
-            next=advice(files, troubles, named, self.rows, self.mapping, cut_off=self.cut_off),
+            next=(*advice(files, troubles, named, self.rows, self.mapping), *beside),
         )
 
 

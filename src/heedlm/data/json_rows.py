@@ -206,6 +206,8 @@ def _broken(error: ValueError | RecursionError, where: str, text: str, *, cut: b
 def _mend_json(error: json.JSONDecodeError, text: str, cut: bool) -> str:
     near = text[error.pos : error.pos + 1]
     if error.msg == "Extra data":
+        if near == "\r":
+            return r"a carriage return ends the lines, as on an old Macintosh: tr '\r' '\n' < OLD > NEW"
         more = text[error.pos :].lstrip(" \t,")[:1] == "{"
         return "write one object per line" if more else "remove what follows the object"
     if near == "\0":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from heedlm.data.sheet import Block, as_markdown, as_page
+from heedlm.data.sheet import Block, as_markdown, as_page, inline
 
 TITLE = "What is learned"
 
@@ -43,7 +43,7 @@ def blocks(index: Mapping[str, Any]) -> Iterator[Block]:
             "learned",
         ),
         rows=tuple(_row(name, one) for name, one in sources.items()),
-        bars=1,
+        bars=(1, 5),
     )
     left = [
         (name, reason, f"{found['rows']:,}", f"{found['tokens']:,}")
@@ -56,10 +56,14 @@ def blocks(index: Mapping[str, Any]) -> Iterator[Block]:
         if one["too_long"]
     ]
     if left:
-        yield Block("Left out", head=("source", "by", "rows", "tokens"), rows=tuple(left), bars=2)
+        yield Block("Left out", head=("source", "by", "rows", "tokens"), rows=tuple(left), bars=(2,))
     asked = [f"{name}: {_asked(one['asked'])}" for name, one in sources.items() if one["asked"]]
     if asked:
         yield Block("As asked for", lines=tuple(asked))
+    template = index["template"]
+    system = template["system"]
+    words = f"where a row has none, it adds a system text: `{inline(system)}`" if system else "it adds no system text"
+    yield Block("Chat template", f"{template['name']} ({template['grade']}); {words}.")
 
 
 def _row(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heedlm.data.hub import is_hub
 from heedlm.data.sources import data_files
 from heedlm.errors import HeedError, Problem
 
@@ -13,10 +14,15 @@ if TYPE_CHECKING:
     from heedlm.config import DataConfig
 
 
-def refuse_missing(data: DataConfig) -> None:
-    """Raise HeedError with every source, split, evaluation and document that is not there: one pass tells them all."""
+def refuse_missing(data: DataConfig, *, here: bool = False) -> None:
+    """Raise HeedError with every source, split, evaluation and document that is not there: one pass tells them all.
+
+    here: only those on this machine; what is on the hub would have to be fetched to be known.
+    """
     problems: list[Problem] = []
     for name in dict.fromkeys(_names(data)):
+        if here and is_hub(Path(name)):
+            continue
         try:
             data_files(Path(name))
         except HeedError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from heedlm.data import sheet
-from heedlm.data.card import SplitTally, Tally, card_json
+from heedlm.data.card import SplitTally, Tally, card_json, draw
 from heedlm.data.checks import AnswerWatch, Checks, find_leaks, find_repeats, read_evaluations, repeats_across
 from heedlm.data.crew import crew_size, looked_at_here
 from heedlm.data.decontaminate import Items
@@ -25,7 +25,7 @@ from heedlm.data.prompts.shots import Shots
 from heedlm.data.reuse import earlier, file_hash, fingerprint
 from heedlm.data.scale import on_ray, work_folder
 from heedlm.data.shapes import check_mapping
-from heedlm.data.sources import data_files, licence_of, local_files
+from heedlm.data.sources import data_files, licence_of, local_files, passed_over
 from heedlm.data.split import SIDES, Division, Proof, Side, divide, prove, sizes_of
 from heedlm.data.spool import Input, Look, Spool, read_inputs
 from heedlm.errors import HeedError, Problem, nearest
@@ -141,6 +141,11 @@ def prepare(
                 look = _look(executor, inputs, workers, work_folder(out, now), on_progress or _silent)
                 read_inputs(spool, max_bad, checks, evaluations.short, look, on_progress)
                 card = _make(folder, spool, checks, evaluations, shares, seed, on_progress or _silent)
+            folders = [
+                *(source.path for source in sources),
+                *(asked for asked in held.values() if isinstance(asked, Path)),
+            ]
+            card["notes"] += [line for path in dict.fromkeys(folders) for line in passed_over(Path(path))]
             card["fingerprint"] = now
             _write(folder / "card.json", json.dumps(card, ensure_ascii=False, indent=1) + "\n")
             _write(folder / "card.md", sheet.markdown(card))
@@ -284,9 +289,8 @@ def _inputs(sources: Sequence[Source], out: Path, val: Held, test: Held) -> list
                 what = "source stands in the output folder, which is replaced as a whole"
                 problems.append(Problem(what, str(file), "name another output folder"))
             elif real in seen:
-                problems.append(
-                    Problem(f"file is named twice, as {seen[real]} and as {role}", str(file), "name it once")
-                )
+                roles = "" if seen[real] == role else f", as {seen[real]} and as {role}"
+                problems.append(Problem(f"file is named twice{roles}", str(file), "name it once"))
             seen[real] = role
             inputs.append(Input(file, source.mapping, side, source.prompts, licence))
     if problems:
@@ -328,6 +332,7 @@ def _write_splits(
             outputs[side].write(line)
             spool.source(index).splits[side] += 1
             watch.see(spool.keys[index].prompt, line)
+            draw(spool.tally.splits[side], line)
             for values, length in zip(spool.tally.splits[side].lengths, lengths, strict=True):
                 values.append(length)
             if index % 10_000 == 0:

@@ -92,7 +92,9 @@ def _from_row(fields: Fields, shape: str | None, where: str) -> Example:
     if shape is None:
         raise RefusedError(
             "unknown shape",
-            f"the row has fields {listed(fields.values)}; none opens a known shape",
+            f"the row has fields {listed(fields.values)}; none opens a known shape"
+            if fields.values
+            else "the row has no fields",
             mend_unknown(fields.values),
         )
     extras: dict[str, Any] = {}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+_LONG = 30  # characters of a cell that may be broken anywhere: a path, a text
 
 
 class Block(NamedTuple):
     """A part of the card. title: of its section; "" goes on with the one above.   lines: list items; head, rows: a table.
 
-    bars: which column of the table is drawn as a bar, or -1.
+    bars: which columns of the table are drawn as bars.
     """
 
     title: str = ""
@@ -18,7 +21,7 @@ class Block(NamedTuple):
     lines: tuple[str, ...] = ()
     head: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
-    bars: int = -1
+    bars: tuple[int, ...] = ()
 
 
 def markdown(card: Mapping[str, Any]) -> str:
@@ -73,17 +76,24 @@ def blocks(card: Mapping[str, Any]) -> Iterator[Block]:
         lines=tuple(card["notes"]),
     )
     yield _splits(card)
+    yield from _lengths(card)
     if card["dropped"]:
         rows = [(reason, f"{entry['count']:,}", _places(entry)) for reason, entry in card["dropped"].items()]
-        yield Block("Dropped", head=("reason", "rows", "for example"), rows=tuple(rows), bars=1)
+        yield Block("Dropped", head=("reason", "rows", "for example"), rows=tuple(rows), bars=(1,))
     yield from _flagged(card)
     yield from _together(card)
     if card["licences"].keys() - {"unknown"}:
         counts = tuple((name, f"{rows:,}") for name, rows in card["licences"].items())
-        yield Block("Licences", head=("licence", "rows"), rows=counts, bars=1)
+        yield Block("Licences", head=("licence", "rows"), rows=counts, bars=(1,))
+    spoken: Counter[str] = Counter()
+    for source in card["sources"].values():
+        spoken.update(source["languages"])
+    said = tuple((name, f"{rows:,}") for name, rows in spoken.most_common())
+    yield Block("Languages", head=("language of the last answer", "rows"), rows=said, bars=(1,))
     for number, (file, source) in enumerate(card["sources"].items()):
         title = "Sources" if not number else ""
-        yield Block(title, text=f"`{_inline(file)}`", lines=tuple(_source(source)))
+        yield Block(title, text=f"`{inline(file)}`", lines=tuple(_source(source)))
+    yield from _examples(card)
 
 
 def _splits(card: Mapping[str, Any]) -> Block:
@@ -98,7 +108,40 @@ def _splits(card: Mapping[str, Any]) -> Block:
         )
         for name, split in card["splits"].items()
     ]
-    return Block("Splits", head=head, rows=tuple(rows), bars=1)
+    return Block("Splits", head=head, rows=tuple(rows), bars=(1,))
+
+
+def _lengths(card: Mapping[str, Any]) -> Iterator[Block]:
+    """Rows of all splits by the words that they ask and answer with."""
+    asked, answered = (_in_all(card, name) for name in ("prompt_words", "answer_words"))
+    spans = sorted({*asked, *answered}, key=lambda span: span[0])
+    rows = tuple((_span(*span), f"{asked[span]:,}", f"{answered[span]:,}") for span in spans)
+    if rows:
+        yield Block(
+            "Lengths", head=("words", "rows that ask so much", "rows that answer so much"), rows=rows, bars=(1, 2)
+        )
+
+
+def _in_all(card: Mapping[str, Any], name: str) -> Counter[tuple[int, int | None]]:
+    bins: Counter[tuple[int, int | None]] = Counter()
+    for split in card["splits"].values():
+        for one in split["histograms"][name]:
+            bins[one["from"], one["to"]] += one["rows"]
+    return bins
+
+
+def _span(low: int, high: int | None) -> str:
+    return f"{low:,} and more" if high is None else f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _examples(card: Mapping[str, Any]) -> Iterator[Block]:
+    """Some rows of each split, drawn by their content."""
+    title = "Examples"
+    for name, split in card["splits"].items():
+        for one in split["examples"]:
+            turns = tuple(f"{turn['role']}: `{inline(turn['text'])}`" for turn in one["turns"])
+            yield Block(title, f"{name}: {inline(one['where'])}, {inline(one['id'])}", turns)
+            title = ""
 
 
 def _flagged(card: Mapping[str, Any]) -> Iterator[Block]:
@@ -115,7 +158,7 @@ def _flagged(card: Mapping[str, Any]) -> Iterator[Block]:
         ]
         text = "Rows that stay, with what a rule found in them; each is listed in flagged.jsonl."
         yield Block(
-            "Flagged", text, head=("rule", "rows", "done", "what it finds", "for example"), rows=tuple(rows), bars=1
+            "Flagged", text, head=("rule", "rows", "done", "what it finds", "for example"), rows=tuple(rows), bars=(1,)
         )
 
 
@@ -167,9 +210,7 @@ def _source(source: Mapping[str, Any]) -> Iterator[str]:
         yield f"consent: {_counted(source['consents'])}"
     without, distinct = source["without_system_text"], source["distinct_system_texts"]
     yield f"system text: {without:,} examples without, {distinct:,} distinct texts"
-    yield from (
-        f"system text of {entry['examples']:,} x `{_inline(entry['text'])}`" for entry in source["system_texts"]
-    )
+    yield from (f"system text of {entry['examples']:,} x `{inline(entry['text'])}`" for entry in source["system_texts"])
     if source["turn_fields_kept_in_meta"]:
         yield f"fields of turns that no chat template sees: {_counted(source['turn_fields_kept_in_meta'])}"
 
@@ -186,7 +227,7 @@ def _three(lengths: Mapping[str, float]) -> str:
     return ", ".join(f"{lengths[name]:,}" for name in ("median", "p95", "max")) if lengths else "none"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Text on one line that Markdown does not take for its own marks."""
     return " ".join(text.split()).replace("`", "'")
 
@@ -203,17 +244,19 @@ def _spans(text: str) -> str:
 
 
 def _table(block: Block) -> str:
-    counts = [int(row[block.bars].replace(",", "")) for row in block.rows] if block.bars >= 0 else []
-    most = max(counts, default=0) or 1
-    lines = ["<table><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in block.head) + "</tr>"]
+    counts = {column: [int(row[column].replace(",", "")) for row in block.rows] for column in block.bars}
+    long = {column for column in range(len(block.head)) if any(len(row[column]) > _LONG for row in block.rows)}
+    lines = ["<div><table><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in block.head) + "</tr>"]
     for number, row in enumerate(block.rows):
-        cells = [f"<td>{html.escape(cell)}</td>" for cell in row]
-        if counts:
-            width = 100 * counts[number] / most
+        cells = [
+            f"<td{' class=l' if column in long else ''}>{html.escape(cell)}</td>" for column, cell in enumerate(row)
+        ]
+        for column, found in counts.items():
+            width = 100 * found[number] / (max(found) or 1)
             bar = f'<svg width="100" height="8" role="img"><rect width="{width:.1f}" height="8" rx="2"/></svg>'
-            cells[block.bars] = f"<td class=n>{html.escape(row[block.bars])} {bar}</td>"
+            cells[column] = f"<td class=n>{html.escape(row[column])} {bar}</td>"
         lines.append("<tr>" + "".join(cells) + "</tr>")
-    return "\n".join([*lines, "</table>"])
+    return "\n".join([*lines, "</table></div>"])
 
 
 _PAGE = """<!doctype html>
@@ -223,8 +266,8 @@ _PAGE = """<!doctype html>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; background: #fff }}
 h1, h2 {{ line-height: 1.2 }} h2 {{ margin-top: 2.2rem }}
 table {{ border-collapse: collapse; width: 100%; font-size: 0.92rem }}
-th, td {{ text-align: left; vertical-align: top; padding: 0.35rem 0.7rem; border-bottom: 1px solid #d9dee5; overflow-wrap: anywhere }}
-td.n {{ white-space: nowrap }} code {{ background: #f1f3f6; padding: 0 0.25em; overflow-wrap: anywhere }} rect {{ fill: #2f6f9f }}
+th, td {{ text-align: left; vertical-align: top; padding: 0.35rem 0.7rem; border-bottom: 1px solid #d9dee5 }}
+div {{ overflow-x: auto }} td.l {{ overflow-wrap: anywhere }} td.n {{ white-space: nowrap }} code {{ background: #f1f3f6; padding: 0 0.25em; overflow-wrap: anywhere }} rect {{ fill: #2f6f9f }}
 @media (prefers-color-scheme: dark) {{
   body {{ color: #e4e8ee; background: #14181e }} th, td {{ border-color: #333b46 }} code {{ background: #232a33 }} rect {{ fill: #6fb1dd }}
 }}

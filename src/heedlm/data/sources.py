@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from heedlm.data import columns, hub, human, json_rows, tables, texts
 from heedlm.data.columns import arrow_library
-from heedlm.data.folders import folder_files, is_data_name
+from heedlm.data.folders import folder_files, is_data_name, passed_over_in
 from heedlm.data.licences import Licence, of_folder
 from heedlm.data.row import Row as Row
 from heedlm.data.strangers import refuse_stranger
@@ -74,6 +74,14 @@ def local_files(path: Path) -> tuple[Path, ...]:
     if path == STDIN:
         return (_copied(sys.stdin),)
     return hub.hub_files(str(path)) if hub.is_hub(path) else (path,)
+
+
+def passed_over(path: Path) -> list[str]:
+    """What stands in a folder beside the files that are read, in words; nothing for what is no folder."""
+    try:
+        return passed_over_in(path, ENDINGS) if path.is_dir() and str(path) != ASKED_STDIN else []
+    except OSError:  # it was there a moment ago, and what is lost is a remark
+        return []
 
 
 def licence_of(path: Path) -> Licence | None:

@@ -39,12 +39,16 @@ class Ask:
 
 
 class Answers(NamedTuple):
-    """One batch that came back: which asks, their replies, generated tokens of each (None: not known), wall time."""
+    """One batch that came back: which asks, their replies, generated tokens of each (None: not known), wall time.
+
+    prompt_tokens: of what was asked, where an endpoint counts them.
+    """
 
     indices: list[int]
     replies: list[Reply]
     tokens: list[int | None]
     seconds: float
+    prompt_tokens: list[int | None] | None = None
 
 
 def answers(chat: Chat, asks: Sequence[Ask], sampling: Sampling, *, batch: int = 64) -> Iterator[Answers]:
@@ -74,7 +78,7 @@ def answers(chat: Chat, asks: Sequence[Ask], sampling: Sampling, *, batch: int =
         members.sort(key=lambda index: -_length(asks[index].request))
         if isinstance(chat, RemoteChat):
             for one in from_endpoint(chat, {index: asks[index].request for index in members}, decoding):
-                yield Answers([one.number], [one.reply], [one.tokens], one.seconds)
+                yield Answers([one.number], [one.reply], [one.tokens], one.seconds, [one.prompt_tokens])
             continue
         for start in range(0, len(members), batch):
             indices = members[start : start + batch]

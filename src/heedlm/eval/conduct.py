@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -27,7 +28,8 @@ class Conduct:
     """One arm. n: replies.   ended: by the model itself.   cut: at the longest length or a stop text.   failed: no reply.
 
     empty: of nothing.   lengths: of the replies that there are; None where there is none.   tokens: generated, None where
-    it is not known.   seconds: of asking, as the log has them.
+    it is not known.   seconds: of asking, as the log has them.   prompt_tokens: of what was asked, None where they are not
+    counted.   money: by an endpoint's prices, of the replies whose tokens it told; None without prices.
     """
 
     n: int
@@ -38,6 +40,8 @@ class Conduct:
     lengths: Lengths | None
     tokens: int | None
     seconds: float
+    prompt_tokens: int | None = None
+    money: float | None = None
 
 
 def conduct(cases: Sequence[Case]) -> dict[str, Conduct]:
@@ -54,6 +58,8 @@ def _conduct(answers: Sequence[Answer]) -> Conduct:
     failed = sum(answer.stop_reason == "error" for answer in answers)
     there = [answer.text for answer in answers if answer.stop_reason != "error"]
     known = [answer.tokens for answer in answers if answer.tokens is not None]
+    read = [answer.prompt_tokens for answer in answers if answer.prompt_tokens is not None]
+    money = [answer.money for answer in answers if answer.money is not None]
     return Conduct(
         n=len(answers),
         ended=ended,
@@ -63,6 +69,8 @@ def _conduct(answers: Sequence[Answer]) -> Conduct:
         lengths=lengths(there),
         tokens=sum(known) if len(known) == len(there) and known else None,
         seconds=sum(answer.seconds for answer in answers),
+        prompt_tokens=sum(read) if len(read) == len(there) and read else None,
+        money=round(math.fsum(money), 9) if money else None,
     )
 
 

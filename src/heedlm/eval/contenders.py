@@ -13,10 +13,12 @@ from heedlm.data.sources import read_rows
 from heedlm.data.store import read_split
 from heedlm.errors import HeedError, Problem
 from heedlm.eval import arms
+from heedlm.eval.checkpoints import checkpoint_of, is_checkpoint, load_checkpoint, run_behind
 from heedlm.eval.evaluate import Arm
 from heedlm.eval.grid import WITH, with_system
 from heedlm.eval.leaks import find_leaks
 from heedlm.eval.pairs import Contender
+from heedlm.eval.prices import Price
 from heedlm.eval.stage import SHOTS, fits_of, known_as
 from heedlm.generate.chat import LocalChat, load_chat
 from heedlm.generate.remote import RemoteChat
@@ -43,23 +45,49 @@ def is_endpoint(name: str) -> bool:
     return name.startswith(("http://", "https://"))
 
 
-def contenders_of(names: Sequence[str]) -> list[Contender]:
-    """The models behind the names, none of them loaded yet. Raises HeedError for a name twice, or one without a model."""
+def contenders_of(names: Sequence[str], prices: Mapping[str, Price] | None = None) -> list[Contender]:
+    """The models behind the names, none of them loaded yet. prices: of endpoints, by name.
+
+    Raises HeedError for a name twice, and in one go for all names without a model.
+    """
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         mend = "to ask one model twice: --noise-floor"
         raise HeedError(f"{twice} is named twice, and would be compared with itself.", twice, mend)
-    return [_endpoint(name) if is_endpoint(name) else _local(name) for name in names]
+    found: list[Contender] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            if is_endpoint(name):
+                found.append(_endpoint(name, (prices or {}).get(name)))
+            else:
+                found.append(_checkpoint(name) if is_checkpoint(name) else _local(name))
+        except HeedError as error:
+            problems += error.problems
+    if problems:
+        raise HeedError.of(problems)
+    return found
 
 
-def _endpoint(name: str) -> Contender:
+def _endpoint(name: str, price: Price | None) -> Contender:
     url, _, model = name.partition("#")
 
     def opened() -> Arm:
         chat = RemoteChat(url, model or "default", os.environ.get("OPENAI_API_KEY"), max_retries=RETRIES)
-        return Arm(name, chat, arms.instruct, url)
+        return Arm(name, chat, arms.instruct, url, price=price)
 
     return Contender(name, opened, "messages")
+
+
+def _checkpoint(name: str) -> Contender:
+    place = checkpoint_of(name)
+
+    def opened() -> Arm:
+        chat = load_checkpoint(place, name)
+        return Arm(name, chat, arms.bare if place.plain else arms.instruct, known_as(chat))
+
+    how = "plain text, as a base model" if place.plain else "messages, in the chat template it is taught in"
+    return Contender(name, opened, f"{how}; weights of step {place.step:,}", place.plain)
 
 
 def _local(name: str) -> Contender:
@@ -158,7 +186,7 @@ def _unasked(rows: Sequence[Example], tasks: Sequence[Task]) -> list[Example]:
 
 def shots_of(place: str | Path) -> tuple[Example, ...]:
     """The rows of a file, or the training rows of a run. Raises HeedError where there are none, or for broken ones."""
-    run = Path(place) / "data" / "train.jsonl"
+    run = run_behind(place) / "data" / "train.jsonl"
     if run.is_file():
         return tuple(read_split(run))
     found = [one for row in read_rows(Path(place)) for one in ([row] if isinstance(row, Problem) else to_examples(row))]

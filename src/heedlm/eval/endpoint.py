@@ -19,12 +19,14 @@ class Interrupted(Exception):
 
 
 class Answered(NamedTuple):
-    """One reply. number: of its request.   tokens: generated, None where the endpoint does not say.   seconds: it took."""
+    """One reply. number: of its request.   tokens, prompt_tokens: generated, and of the prompt, None where the endpoint
+    does not say.   seconds: it took."""
 
     number: int
     reply: Reply
     tokens: int | None
     seconds: float
+    prompt_tokens: int | None = None
 
 
 def from_endpoint(chat: RemoteChat, requests: Mapping[int, Request], sampling: Sampling) -> Iterator[Answered]:
@@ -93,4 +95,5 @@ def _rest(done: SimpleQueue[_Done | BaseException]) -> Iterator[Answered]:
 
 def _answered(one: _Done) -> Answered:
     tokens = one.called.tokens
-    return Answered(one.number, one.called.reply, None if tokens is None else tokens[1], one.seconds)
+    prompt, made = (None, None) if tokens is None else tokens
+    return Answered(one.number, one.called.reply, made, one.seconds, prompt)

@@ -15,6 +15,7 @@ from heedlm.eval.behaviour import BEHAVIOURS, base_behaviour
 from heedlm.eval.log import Item, append_items, read_items
 from heedlm.eval.many import benjamini_hochberg, holm
 from heedlm.eval.match import reference
+from heedlm.eval.prices import Price
 from heedlm.eval.questions import keep_questions, question
 from heedlm.eval.results import Answer, ArmResult, Case, EvalReport, Outcome, TaskResult, Unknown
 from heedlm.eval.scorers.registry import judged
@@ -34,7 +35,7 @@ class Arm:
 
     identity: what tells this model from another of the same name (a checksum), for resuming.
     most: items of each task that this arm is asked, the first ones; None asks all. Only arms that are shown beside the
-    comparison may leave items out, never "base" and "instruct".
+    comparison may leave items out, never "base" and "instruct".   price: of an endpoint, where it is known.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Arm:
     build: Builder
     identity: str = ""
     most: int | None = None
+    price: Price | None = None
 
 
 def evaluate(
@@ -87,7 +89,7 @@ def run_arm(
     for index, (task, example) in enumerate(rows):
         old = kept.get(keys[index])
         if old is not None and old.stop_reason != "error" and (old.task, old.id) == (task.name, example.id):
-            found[index] = scored_again(replace(old, model=_who(arm)), task, example)
+            found[index] = scored_again(_paid(replace(old, model=_who(arm)), arm), task, example)
             if found[index] != old:
                 changed.append(found[index])
     if changed and log is not None:
@@ -99,10 +101,11 @@ def run_arm(
         on_progress(arm.name, len(found), len(rows))
     for done in answers(arm.chat, [asks[index] for index in todo], sampling, batch=batch):
         new = {}
-        for place, reply, tokens in zip(done.indices, done.replies, done.tokens, strict=True):
+        seen = done.prompt_tokens or [None] * len(done.replies)
+        for place, reply, tokens, read in zip(done.indices, done.replies, done.tokens, seen, strict=True):
             index = todo[place]
             task, example = rows[index]
-            new[index] = scored(
+            item = _paid(
                 Item(
                     id=example.id,
                     task=task.name,
@@ -120,16 +123,24 @@ def run_arm(
                     reasoning=reply.reasoning,
                     tool_calls=reply.tool_calls,
                     error=(reply.text.strip() or "no answer") if reply.stop_reason == "error" else "",
+                    prompt_tokens=read,
                 ),
-                task,
-                example,
+                arm,
             )
+            new[index] = scored(item, task, example)
         if log is not None:
             append_items(log, new.values())
         found.update(new)
         if on_progress is not None:
             on_progress(arm.name, len(found), len(rows))
     return [found[index] for index in range(len(rows))]
+
+
+def _paid(item: Item, arm: Arm) -> Item:
+    """The item with what it cost, where there is a price now; what it cost by an earlier price stays."""
+    if arm.price is None or item.money is not None:
+        return item
+    return replace(item, money=arm.price.money(item.prompt_tokens, item.tokens))
 
 
 def _who(arm: Arm) -> str:
@@ -277,7 +288,9 @@ def arm_result(items: Sequence[Item], groups: Sequence[str]) -> ArmResult:
 
 def _case(task: Task, example: Example, items: Mapping[str, Item]) -> Case:
     answers_ = {
-        arm: Answer(i.reply, i.score, i.why, i.stop_reason, i.prompt, i.tokens, i.seconds, i.error)
+        arm: Answer(
+            i.reply, i.score, i.why, i.stop_reason, i.prompt, i.tokens, i.seconds, i.error, i.prompt_tokens, i.money
+        )
         for arm, i in items.items()
     }
     before, after = items[BASE].score, items[INSTRUCT].score

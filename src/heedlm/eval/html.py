@@ -63,7 +63,7 @@ def _series(arm: str, number: int) -> Series:
 
 def _header(report: EvalReport) -> str:
     second = words.second_line(report)
-    style = ' class="caveat"' if report.caveats else ""
+    style = ' class="caveat"' if report.caveats or words.forgot(report) else ""
     run = f" · {name(report.about['run'])}" if report.about.get("run") else ""
     date = f" · {name(report.about['date'][:10])}" if report.about.get("date") else ""
     return (

@@ -8,6 +8,7 @@ from heedlm.eval import words
 from heedlm.eval.conduct import Conduct, Lengths
 from heedlm.eval.html_parts import Section, cut, facts, folded, legend, name, table, text
 from heedlm.eval.plots import Series, key, spreads, strips
+from heedlm.eval.prices import money_text
 from heedlm.eval.results import Decision, Figure, Forgetting, Judgement
 from heedlm.eval.suites.measure import Measured, sentences
 
@@ -152,7 +153,9 @@ def forgetting(bits: Forgetting | None) -> str:
 
 
 def spent(found: Mapping[str, Conduct], series: Mapping[str, Series]) -> str:
-    """Seconds and tokens of asking, by arm."""
+    """Seconds and tokens of asking, by arm, and money where there are prices."""
+    there = [one for arm, one in found.items() if arm in series]
+    paid, counted = any(one.money is not None for one in there), any(one.prompt_tokens is not None for one in there)
     rows = [
         [
             name(series[arm].name),
@@ -160,12 +163,15 @@ def spent(found: Mapping[str, Conduct], series: Mapping[str, Series]) -> str:
             words.duration(one.seconds),
             "not told" if one.tokens is None else f"{one.tokens:,}",
             "" if not one.tokens or one.seconds <= 0 else f"{one.tokens / one.seconds:,.0f}",
+            *(["" if one.prompt_tokens is None else f"{one.prompt_tokens:,}"] if counted else []),
+            *(["" if one.money is None else f"<b>{money_text(one.money)}</b>"] if paid else []),
         ]
         for arm, one in found.items()
         if arm in series
     ]
     head = ("asking", "items", "time", "tokens generated", "tokens a second")
-    return table(head, rows, "Time and tokens of asking")
+    more = (*(("tokens of prompts",) if counted else ()), *(("money",) if paid else ()))
+    return table((*head, *more), rows, "Time and tokens of asking")
 
 
 def of_weights(models: Iterable[str]) -> dict[str, str]:

@@ -13,8 +13,8 @@ from heedlm.errors import HeedError
 from heedlm.messages import StopReason, ToolCall
 from heedlm.runs import disk_errors
 
-VERSION = 2
-_KNOWN = (1, VERSION)  # version 1 had no model, question, tokens, reasoning, tool calls and error
+VERSION = 3
+_KNOWN = (1, 2, VERSION)  # what lines of an older version do not have stands in `_NEW`
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,9 @@ class Item:
     id: of the example.   prompt: what the model saw, as text.   score: 0..1.   why: the scorer's reason.
     seconds: its share of the batch it was answered in.   key: fingerprint of what was asked and of whom; a line is
     reused only where the key is the same.   model: name and checksum of who answered.   question: fingerprint of the
-    turns alone, so that an old reply is never scored as the answer to another question.   tokens: generated, None where
-    an endpoint does not tell.   error: why there is no reply, or no score for it; "" where all went well.
+    turns alone, so that an old reply is never scored as the answer to another question.   tokens, prompt_tokens:
+    generated, and of what was asked, None where they are not counted.   money: by the prices of an endpoint, None without
+    them.   error: why there is no reply, or no score for it; "" where all went well.
     """
 
     id: str
@@ -44,6 +45,8 @@ class Item:
     reasoning: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     error: str = ""
+    prompt_tokens: int | None = None
+    money: float | None = None
     version: int = VERSION
 
 
@@ -52,10 +55,12 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "seconds": (int, float),
     "version": int,
     "tokens": (int, type(None)),
+    "prompt_tokens": (int, type(None)),
+    "money": (int, float, type(None)),
     "reasoning": (str, type(None)),
     "tool_calls": list,
 }
-_NEW = ("model", "question", "tokens", "reasoning", "tool_calls", "error")
+_NEW = {2: ("model", "question", "tokens", "reasoning", "tool_calls", "error"), 3: ("prompt_tokens", "money")}
 
 
 def append_items(path: Path, items: Iterable[Item]) -> None:
@@ -119,7 +124,8 @@ def _item(line: str, where: str) -> Item:
         raise HeedError(f"the line is not JSON: {error}", where, mend) from None
     if not isinstance(row, dict) or row.get("version") not in _KNOWN:
         raise HeedError(f"the line is no item of log version {VERSION}", where, mend)
-    names = {field.name for field in fields(Item)} - (set(_NEW) if row["version"] == 1 else set())
+    later = {name for version, new in _NEW.items() if version > row["version"] for name in new}
+    names = {field.name for field in fields(Item)} - later
     if set(row) != names:
         odd = ", ".join(sorted(set(row) ^ names))
         raise HeedError(f"fields missing or unknown: {odd}", where, mend)

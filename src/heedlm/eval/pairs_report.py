@@ -15,6 +15,7 @@ from heedlm.eval.html_pairs import merged, pairs_page
 from heedlm.eval.html_parts import plain
 from heedlm.eval.pairs import Pair, PairsReport
 from heedlm.eval.pairs_words import pairs_headline
+from heedlm.eval.prices import money_text
 from heedlm.eval.report import as_text, cell, decision_lines, decision_text, folded_table, judged_lines, notes
 from heedlm.eval.results import TaskResult
 from heedlm.eval.stats import Difference
@@ -179,6 +180,10 @@ def _facts(pair: Pair) -> list[str]:
 def _shared(report: PairsReport) -> list[str]:
     asked = [f"{name} was asked in {report.asked[name]}" for name in report.models]
     found = ["; ".join(asked) + "."]
+    paid = {model: one.money for model, one in conduct(merged(report)).items() if one.money is not None}
+    if paid:
+        told = "; ".join(f"{model}: {money_text(money)}" for model, money in paid.items())
+        found.append(f"Asking cost, by the prices given: {told}.")
     measured = [(one, " ".join(sentences(one))) for one in report.suites]
     found += [f"{words.task_title(one.task)}, {one.arm}: {said}" for one, said in measured if said]
     if report.grid is not None:

@@ -233,7 +233,8 @@ def to_terminal(report: EvalReport, width: int = 80) -> Group:
     from rich.text import Text
 
     second = words.second_line(report)
-    parts: list[Text | Table] = [Text(words.headline(report), style="bold red" if report.caveats else "bold")]
+    alarming = report.caveats or words.forgot(report)
+    parts: list[Text | Table] = [Text(words.headline(report), style="bold red" if alarming else "bold")]
     if second:
         parts.append(Text(second, style="dim"))
     parts += [Text(), _table(report, width), _legend(report, width), Text()]

@@ -20,8 +20,8 @@ Call = Literal["ship", "do not ship", "cannot tell"]
 class Answer:
     """What one arm said to one item, and what it got for it. prompt: what the model saw, as text.
 
-    tokens: generated, None where an endpoint does not tell.   seconds: its share of the batch.   error: why there is no
-    reply, or no score for it.
+    tokens, prompt_tokens: generated, and of what was asked, None where they are not counted.   seconds: its share of the
+    batch.   error: why there is no reply, or no score for it.   money: what an endpoint's prices make of it.
     """
 
     text: str
@@ -32,6 +32,8 @@ class Answer:
     tokens: int | None = None
     seconds: float = 0.0
     error: str = ""
+    prompt_tokens: int | None = None
+    money: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,20 +26,30 @@ class Result(NamedTuple):
     own: float | None
 
 
+# Nats per learned token. Under it the right token has, in the geometric mean, a probability of more than 0.6.
+LEARNT = 0.5
+
+
 class RowsReport(NamedTuple):
-    """The rows of the highest loss (as in train.worst) with what the evaluation found, by id of the row."""
+    """The rows of the highest loss (as in train.worst) with what the evaluation found, by id of the row.
+
+    not_learnt: those of them whose loss was still `LEARNT` or more when they were met again; a row that was met once has
+    the loss of before it was learnt from, which does not tell.
+    """
 
     rows: int
     seen: int
     median: float
     worst: tuple[losses.RowHistory, ...]
     evaluation: dict[str, Result]
+    not_learnt: tuple[str, ...] = ()
 
 
 def joined_rows(run: Run, count: int) -> RowsReport:
-    """The `count` rows that were learnt least, each with the result of its task where the run was evaluated."""
+    """The `count` rows of the highest loss at the end, each with the result of its task where the run was evaluated."""
     report = losses.worst_rows(run, count)
-    return RowsReport(*report, results_of(run, [row.id for row in report.worst]))
+    missed = tuple(row.id for row in report.worst if row.times > 1 and row.last >= LEARNT)
+    return RowsReport(*report, results_of(run, [row.id for row in report.worst]), missed)
 
 
 def results_of(run: Run, ids: Sequence[str]) -> dict[str, Result]:
@@ -75,9 +85,31 @@ def _of(scores: Sequence[float]) -> float:
     return sum(scores) / len(scores)
 
 
+def _told(report: RowsReport) -> str:
+    """How many of the rows were not learnt, in a sentence; a list of the worst says by itself only that there is a worst."""
+    if not report.worst:
+        return ""
+    missed, again = len(report.not_learnt), [row for row in report.worst if row.times > 1]
+    if not again:
+        return (
+            "Each of these rows was met once, and its loss is of before it was learnt from: it tells what was new to the "
+            "model at the time, not what was not learnt."
+        )
+    limit = f"under {LEARNT} nats a token when they were met again"
+    if not missed:
+        some = "rows were" if len(again) == len(report.worst) else f"rows that were met again ({len(again):,}) were"
+        return f"All of these {some} learnt: {limit}."
+    if missed == len(report.worst):
+        return (
+            f"Not learnt: these {missed:,} rows, and perhaps more ({LEARNT} nats a token or more; --worst shows more)."
+        )
+    return f"Not learnt: {missed:,} of these rows; the others were {limit}, or met only once."
+
+
 def as_text(report: RowsReport) -> str:
     """For the terminal: the rows, then their tasks, those that the tuned model is worst at first."""
-    shown = losses.as_text(losses.RowsReport(report.rows, report.seen, report.median, report.worst))
+    listed = losses.as_text(losses.RowsReport(report.rows, report.seen, report.median, report.worst))
+    shown = "\n".join(filter(None, [_told(report), listed]))
     rows: dict[str, list[Result]] = {}
     for result in report.evaluation.values():
         rows.setdefault(result.task, []).append(result)

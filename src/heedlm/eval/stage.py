@@ -18,6 +18,7 @@ from heedlm.data.store import read_split
 from heedlm.errors import HeedError
 from heedlm.eval import arms, words
 from heedlm.eval.around import around
+from heedlm.eval.checkpoints import is_checkpoint
 from heedlm.eval.curves import curves_from
 from heedlm.eval.during_setup import chosen_on
 from heedlm.eval.evaluate import Arm, compare, evaluate, run_arm
@@ -73,6 +74,9 @@ def tuned_run(path: str | Path, settings: Sequence[str] = ()) -> Run:
     if str(path).startswith(("http://", "https://")):
         what = "This is an endpoint, not a run: with what to compare it, and what to ask, are not known."
         raise HeedError(what, str(path), f"heed eval runs/NAME {path}, or two models with --data FILE")
+    if is_checkpoint(path):
+        what = "This is a checkpoint of a run, which is compared like any model."
+        raise HeedError(what, str(path), f"heed eval BASE {path}")
     begin = f"heed train --model {root} --data FILE --run runs/NAME, then heed eval runs/NAME"
     if (root.parent / "run.json").is_file() and not (root / "run.json").is_file():
         raise HeedError("This is a part of a run, and the run itself is needed.", str(root), f"heed eval {root.parent}")
@@ -83,7 +87,14 @@ def tuned_run(path: str | Path, settings: Sequence[str] = ()) -> Run:
     run = Run.open(root)
     if "pretrain" in run.info():
         raise HeedError("This run made a base model; nothing was tuned to be compared with it.", str(root), begin)
-    resolve(root)  # refuses a run without a model
+    try:
+        resolve(root)  # refuses a run without a model
+    except HeedError as error:
+        if not any(run.checkpoints.glob("step-*")):
+            raise
+        problem = error.problems[0]
+        mend = f"{problem.mend}; or what it has learnt so far: heed eval {root}@last"
+        raise HeedError(problem.what, problem.where, mend) from None
     return run
 
 

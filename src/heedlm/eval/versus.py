@@ -13,12 +13,14 @@ from heedlm.data.schema import to_examples
 from heedlm.data.sources import read_rows
 from heedlm.data.store import read_split
 from heedlm.errors import HeedError, Problem
+from heedlm.eval.checkpoints import is_checkpoint, run_behind
 from heedlm.eval.contenders import Beside, beside, contenders_of, is_endpoint, prompted
 from heedlm.eval.evaluate import Arm, run_arm
 from heedlm.eval.grid import grid_of
 from heedlm.eval.log import Item
 from heedlm.eval.pairs import Contender, PairsReport, against_first, ask_all, scores_of
 from heedlm.eval.pairs_report import write_pairs
+from heedlm.eval.prices import Price
 from heedlm.eval.rescore import rescored
 from heedlm.eval.stage import LOG, Wanted, leaked, noise_between, other_batch, other_template
 from heedlm.eval.suites.asked import answer_limit, wanted_tokens
@@ -63,7 +65,7 @@ def items_of(names: Sequence[str], data: Sequence[str | Path], config: EvalConfi
         rows = [one for one in found if isinstance(one, Example)]
         source = ", ".join(map(str, data))
     else:
-        runs = (Path(name) / "data" / "test.jsonl" for name in names if not is_endpoint(name))
+        runs = (run_behind(name) / "data" / "test.jsonl" for name in names if not is_endpoint(name))
         path = next((path for path in runs if path.is_file()), None)
         rows = [] if path is None else list(read_split(path))
         source = str(path)
@@ -90,15 +92,16 @@ def compare_models(
     grid: str | None = None,
     extra: Beside | None = None,
     seed: int = 0,
+    prices: Mapping[str, Price] | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Compared:
     """Every model on the same items, each against the first; items and report.{json,md,html} under `out`.
 
     same_recipe: all but the first are one recipe under several seeds.   again: score the log again, ask nothing.
-    grid: ask both of two models with this text as well.   extra: other arms beside the models; each against the first too.
+    grid: ask both of two models with this text as well.   prices: of endpoints.   extra: other arms beside the models; each against the first too.
     """
     wanted = wanted or Wanted()
-    contenders = contenders_of(names)
+    contenders = contenders_of(names, prices)
     asked = items_of(names, data, config)
     tasks = asked.tasks
     sampling = Sampling(max_tokens=config.max_tokens)
@@ -128,7 +131,7 @@ def compare_models(
             out.mkdir(parents=True, exist_ok=True)
 
         def check(arm: Arm) -> None:
-            if isinstance(arm.chat, LocalChat) and arm.name in names:
+            if isinstance(arm.chat, LocalChat) and arm.name in names and not is_checkpoint(arm.name):
                 found = other_template(arm.chat, Path(resolve(arm.name)), force=wanted.force_template)
                 caveats.extend(f"{arm.name}: {line}" for line in found)
 
@@ -189,7 +192,8 @@ def _report(
 
 def _trained_on(names: Sequence[str]) -> list[Example]:
     """The training rows of every run among the names; of a model without its run they are not known."""
-    paths = [Path(name) / "data" / "train.jsonl" for name in names if not is_endpoint(name)]
+    runs = dict.fromkeys(run_behind(name) for name in names if not is_endpoint(name))
+    paths = [run / "data" / "train.jsonl" for run in runs]
     return [row for path in paths if path.is_file() for row in read_split(path)]
 
 

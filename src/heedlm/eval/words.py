@@ -34,6 +34,8 @@ KIND_NAMES = {
     "system": "System texts",
 }
 
+# A rise in bits per byte from which on the headline says so; what the built-in world's gate allows.
+MUCH_FORGOTTEN = 0.10
 # A p-value under which a difference is called one; on a handful of items an interval alone says more than it knows.
 SURE = 0.05
 
@@ -78,8 +80,18 @@ def task_title(name: str) -> str:
 
 
 def headline(report: EvalReport) -> str:
-    """One sentence that somebody who has never tuned a model understands, after what it must not be read without."""
-    return " ".join([*report.caveats, _headline(report)])
+    """One sentence that somebody who has never tuned a model understands, after what it must not be read without, and
+    before what was lost where that is much."""
+    return " ".join(filter(None, [*report.caveats, _headline(report), forgot(report)]))
+
+
+def forgot(report: EvalReport) -> str:
+    """What the headline has to say of forgetting; "" where it is little, or was not measured."""
+    bits = report.bits_per_byte
+    rise = 0.0 if bits is None else bits.after / bits.before - 1
+    if not round(rise, 6) > MUCH_FORGOTTEN:  # what is no number is above nothing; the gate refuses it
+        return ""
+    return f"FORGETTING: plain text now costs the model {100 * rise:.0f} % more bits per byte than before tuning."
 
 
 def _headline(report: EvalReport) -> str:

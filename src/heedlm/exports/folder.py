@@ -39,6 +39,14 @@ def is_export(folder: Path) -> bool:
     return (folder / NAME).is_file()
 
 
+def size_text(count: int) -> str:
+    """Bytes as people say them: 312 B, 4.1 kB, 28.5 MB, 3.2 GB."""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.95 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:,.0f} {units[0]}" if units[0] == "B" else f"{size:,.1f} {units[0]}"
+
+
 def write_record(folder: Path, facts: Mapping[str, Any]) -> None:
     """What was proved of an export, for programs."""
     write_json(folder / NAME, {"version": VERSION, **facts})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, nearest
 from heedlm.exports import hf
 from heedlm.exports.card import base_licence, model_card, title
-from heedlm.exports.folder import check_place, placed, write_record
+from heedlm.exports.folder import check_place, placed, size_text, write_record
 from heedlm.exports.parity import Drift, Parity
 from heedlm.exports.prompts import Told, conversations
 from heedlm.exports.source import Source, open_source
@@ -142,15 +144,14 @@ def default_place(source: Source, to: Form, adapter: bool) -> Path:
 
 def _check(to: Form, weights: Weights | None, adapter: bool, prompts: int) -> None:
     if to not in FORMS:
-        raise HeedError(f"heed exports to {', '.join(FORMS)}; not to {to!r}.", "--to", "--to hf")
+        raise HeedError(f"heed exports to {', '.join(FORMS)}; not to {to!r}.", "--to", nearest(to, FORMS))
     if adapter and to != "hf":
         raise HeedError(
             f"An adapter alone cannot be exported to {to}.", "--adapter", "leave --adapter away: it is merged"
         )
     if to == "hf" and weights is not None and weights not in _DTYPES:
-        raise HeedError(
-            f"A Hugging Face folder holds {', '.join(_DTYPES)}; not {weights}.", "--weights", "--weights bf16"
-        )
+        what = f"A Hugging Face folder holds {', '.join(_DTYPES)}; not {weights!r}."
+        raise HeedError(what, "--weights", nearest(weights, _DTYPES))
     if adapter and weights is not None:
         raise HeedError("An adapter keeps its own numbers.", "--weights", "leave --weights away")
     if prompts < 1:
@@ -159,9 +160,8 @@ def _check(to: Form, weights: Weights | None, adapter: bool, prompts: int) -> No
         from heedlm.exports.gguf_file import WEIGHTS, check_gguf
 
         if weights is not None and weights not in WEIGHTS:
-            raise HeedError(
-                f"heed writes GGUF in {', '.join(WEIGHTS)}; not in {weights}.", "--weights", "--weights q8_0"
-            )
+            what = f"heed writes GGUF in {', '.join(WEIGHTS)}; not in {weights!r}."
+            raise HeedError(what, "--weights", nearest(weights, WEIGHTS))
         check_gguf()
 
 
@@ -180,7 +180,8 @@ def _write_hf(work: _Work, folder: Path, weights: Weights | None, adapter: bool)
         work.notes += notes
         base = source.card.get("base", "BASE")
         work.use = (
-            f"vllm serve {base} --enable-lora --lora-modules tuned={{place}} --chat-template {{place}}/chat_template.jinja",
+            f"vllm serve {base} --enable-lora --lora-modules {_served(source)}={{place}} "
+            "--chat-template {place}/chat_template.jinja",
             f"lm_eval --model hf --model_args pretrained={base},peft={{place}} --tasks ifeval --apply_chat_template",
         )
     else:
@@ -188,7 +189,7 @@ def _write_hf(work: _Work, folder: Path, weights: Weights | None, adapter: bool)
         dtype = None if weights is None else _DTYPES[weights]
         work.drift = hf.write_merged(source, folder, dtype, work.told, work.answers)
         work.use = (
-            "vllm serve {place} --served-model-name tuned",
+            f"vllm serve {{place}} --served-model-name {_served(source)}",
             "lm_eval --model hf --model_args pretrained={place} --tasks ifeval --apply_chat_template",
             "heed chat {place}",
         )
@@ -226,7 +227,7 @@ def _write_gguf(work: _Work, folder: Path, weights: Weights, *, ollama: bool) ->
     if weights == "f32" and (work.drift.same_top < 1 or work.drift.mean_kl > 1e-6):
         raise HeedError(f"The file predicts otherwise: {work.drift}.", file.name, "this is a fault in heed: report it")
     work.facts = (
-        ("weights", f"{weights}, {file.stat().st_size / 1e6:,.1f} MB"),
+        ("weights", f"{weights}, {size_text(file.stat().st_size)}"),
         ("context", f"{shape.context:,} tokens"),
     )
     if ollama:
@@ -234,7 +235,8 @@ def _write_gguf(work: _Work, folder: Path, weights: Weights, *, ollama: bool) ->
             source, folder, file.name, contents, min(shape.context, USUAL_CONTEXT), work.told
         )
         work.notes += more
-        work.use = ("cd {place} && ollama create tuned -f Modelfile && ollama run tuned",)
+        named = _served(source)
+        work.use = (f"cd {{place}} && ollama create {named} -f Modelfile && ollama run {named}",)
         return
     read = reading(contents.vocabulary)
     work.parity = compare_ids(source, work.told, lambda one: prompt_ids(contents.vocabulary, read, one.text))
@@ -246,4 +248,10 @@ def _write_gguf(work: _Work, folder: Path, weights: Weights, *, ollama: bool) ->
 
 
 def _at(use: Sequence[str], place: Path) -> tuple[str, ...]:
-    return tuple(line.format(place=place) for line in use)
+    """Commands for an export at `place`, which may have blanks in its name."""
+    return tuple(line.replace("{place}", shlex.quote(str(place))) for line in use)
+
+
+def _served(source: Source) -> str:
+    """A name to serve a model under: the last part of its own, in letters that every runtime takes."""
+    return re.sub(r"[^a-z0-9._-]+", "-", Path(source.name).name.lower()).strip("-._") or "model"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _DECODER = json.JSONDecoder()
+_NO_ID = "000000000"  # where a template writes the id of a call: clients get one of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +50,52 @@ def call_format(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> C
 
 @lru_cache(maxsize=32)
 def _call_format(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, size: int) -> CallFormat | None:
-    calling = rendering(template, tokenizer, [USER, Message("assistant", "", tool_calls=(CALL,))], tools=[TOOL])
-    if calling is None:
-        return None
-    try:
-        prompt = render(template, tokenizer, [USER], tools=[TOOL], add_generation_prompt=True)
-    except HeedError:
-        return None
-    if not calling.startswith(prompt):
-        return None
-    answer = plain(calling[len(prompt) :])
-    stop = habits(template, tokenizer).stop
+    answer = _written_call(template, tokenizer)
     for start in (at for at, sign in enumerate(answer) if sign in "[{"):
         found = _value_at(answer, start)
         fields = None if found is None else _fields(found[0])
         if found is not None and fields is not None:
-            behind = answer[found[1] :].split(stop)[0] if stop else answer[found[1] :]
-            return CallFormat(answer[:start].strip(), behind.strip(), *fields)
+            return CallFormat(answer[:start].strip(), answer[found[1] :].strip(), *fields)
+    return None
+
+
+def _written_call(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> str:
+    """What `template` writes for the probe's call, from the end of the prompt to the token that ends an answer; "" where it
+    writes none."""
+    calling = rendering(template, tokenizer, [USER, Message("assistant", "", tool_calls=(CALL,))], tools=[TOOL])
+    if calling is None:
+        return ""
+    try:
+        prompt = render(template, tokenizer, [USER], tools=[TOOL], add_generation_prompt=True)
+    except HeedError:
+        return ""
+    if not calling.startswith(prompt):
+        return ""
+    answer = plain(calling[len(prompt) :]).replace(str(CALL.id), _NO_ID)
+    stop = habits(template, tokenizer).stop
+    return answer.split(stop)[0] if stop else answer
+
+
+class CallText(NamedTuple):
+    """A call as a template writes it, to the letter: before its name, between name and arguments, behind them."""
+
+    before: str
+    between: str
+    behind: str
+
+
+def call_text(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> CallText | None:
+    """How `template` writes a call around its name and the JSON object of its arguments; None where it writes none, not as
+    JSON, or the arguments as text within JSON."""
+    answer = _written_call(template, tokenizer)
+    if call_format(template, tokenizer) is None or answer.count(CALL.name) != 1:
+        return None
+    name = answer.index(CALL.name)
+    behind = name + len(CALL.name)
+    for start in (at for at, sign in enumerate(answer) if sign == "{" and at >= behind):
+        found = _value_at(answer, start)
+        if found is not None and found[0] == dict(CALL.arguments):
+            return CallText(answer[:name], answer[behind:start], answer[found[1] :].rstrip())
     return None
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heedlm.errors import HeedError
-from heedlm.generate.calls import Called, CallFormat, before_calls, call_format, read_calls
+from heedlm.generate.calls import Called, CallFormat, before_calls, call_format, call_text, read_calls
 from heedlm.generate.engine import Job, context_limit, job_for, run
+from heedlm.generate.guided import JSONGuide, call_guide, json_guide
 from heedlm.generate.scoring import score_ids
 from heedlm.generate.text import Reading, TextStream, parts, showable, stop_place, thinkable
-from heedlm.messages import Reply, Request, Sampling
+from heedlm.messages import JSON, Reply, Request, Sampling
 from heedlm.model.load import load_model, pick_device, resolve, serving_dtype
 from heedlm.model.vocabulary import make_room
 from heedlm.templates.chat import ChatTemplate, load_template, render, stop_ids
@@ -104,13 +105,16 @@ class LocalChat:
         on_thought: Callable[[str], None] | None = None,
         measured: bool = True,
         ids: Sequence[int] | None = None,
+        schema: Mapping[str, JSON] | None = None,
+        call: Sequence[str] = (),
     ) -> Asked:
         """A request made ready for an engine; once its job is done, `answer` gives the reply.
 
         index: its place in the call, for its seed.   on_text(piece), on_thought(piece): hear answer and reasoning from the
         thread of the engine.
         measured: whether log-probabilities are wanted.   ids: the prompt, where it is given as ids and not to be made of
-        the request's text.   Raises HeedError for what cannot be asked.
+        the request's text.   schema: the answer shall be one JSON value of it.   call: it shall be a call of one of these
+        tools.   Raises HeedError for what cannot be asked.
         """
         prompt = self.render(request) if ids is None else Prompt(request.text or "", tuple(ids))
         self._check_length(prompt)
@@ -118,8 +122,33 @@ class LocalChat:
         # A stop text that is a special token never shows in the text: it is watched for among the ids.
         stops = [*self.stop_ids, *(self._special[stop] for stop in sampling.stop if stop in self._special)]
         hear = listener.hear if on_text is not None or listener.reading.stops else None
-        job = job_for(self.model, prompt.ids, sampling, index, stops, hear, measured=measured)
+        guide = self._guide(request, listener.reading, schema, call)
+        job = job_for(self.model, prompt.ids, sampling, index, stops, hear, measured=measured, guide=guide)
         return Asked(prompt, job, listener)
+
+    def _guide(
+        self, request: Request, reading: Reading, schema: Mapping[str, JSON] | None, call: Sequence[str]
+    ) -> JSONGuide | None:
+        """What holds an answer to a schema or to a call; None where it is free. Reasoning that the prompt has begun is free
+        as well; no other is made."""
+        size = self.model.get_input_embeddings().weight.shape[0]
+        closing = reading.think[1] if reading.think is not None and not reading.think[0] else ""
+        if schema is not None:
+            return json_guide(self.tokenizer, size, self.stop_ids, schema, lead=reading.lead, closing=closing)
+        if not call:
+            return None
+        written = call_text(self.template, self.tokenizer)
+        if written is None:
+            raise HeedError(
+                f"The template {self.template.name!r} writes no calls as JSON, so none can be demanded.",
+                "tool_choice",
+                '"auto", and calls stay text',
+            )
+        offered = {
+            str(one["name"]): one.get("parameters") or {} for one in (tool["function"] for tool in request.tools)
+        }
+        tools = {name: offered[name] for name in call}
+        return call_guide(self.tokenizer, size, self.stop_ids, written, tools, closing=closing)
 
     def answer(self, asked: Asked) -> Reply:
         """The reply of a job that is done. A listener that was not asked while it ran hears the tokens now."""

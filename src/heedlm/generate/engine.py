@@ -10,21 +10,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from heedlm.generate import cache as kv
+from heedlm.generate.advance import advance
+from heedlm.generate.job import Completion, Guide, Job
 from heedlm.generate.memory import Memory
 from heedlm.generate.passes import Beginning, context_limit, forward, left_padded, opened, serving
-from heedlm.generate.sampling import choose, draws, likeliest, penalised, token_logprobs
+from heedlm.generate.sampling import draws
 from heedlm.generate.seeds import request_seed
-from heedlm.messages import Sampling, StopReason
+from heedlm.messages import Sampling
 
-_PREFILL_TOKENS = 8192  # padded prompt tokens in one forward pass: bounds the memory that a prefill takes
-_EAGER_TOKENS = 2048  # of all prefills between two steps, where rows that are running wait for them
+# Padded prompt tokens in one forward pass. More make tensors that a CPU's allocator maps anew each time, page by page: prompts of
+# 310 tokens on a 135M model took a fifth longer with 8,192.
+_PREFILL_TOKENS = 2048
+_EAGER_TOKENS = 512  # of all prefills between two steps, where rows that are running wait for them; on a GPU four times
 _APART = 24  # tokens that prompts of one prefill may differ by, where each is computed soon anyway
 # Waiting prompts join when a third of the rows is free; each time the cache is copied. Any share from a quarter to a half
 # gives the same speed within 5 %, three quarters cost 17 % (4.5M parameters, 64 rows, replies of 6-120 tokens, one core).
@@ -45,54 +49,6 @@ __all__ = [
     "serving",
 ]
 
-Alternatives = tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What was generated for one prompt.   ids: stop id included.   logprobs: one per id, of the unfiltered model.
-
-    alternatives: for each id the likeliest tokens, where they were asked for.   remembered: prompt tokens that an earlier
-    request had computed.
-    """
-
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    stop_reason: StopReason
-    alternatives: tuple[Alternatives, ...] = ()
-    remembered: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One prompt on its way: how it is to be continued, and what it has made so far.
-
-    prompt: ids, at least one and fewer than the context limit.   sampling: `stop` is not looked at (texts are the caller's
-    business, see `text.TextStream`), and `seed` is that of this job alone.   room: new tokens at most.   stop_ids: end it;
-    kept as its last id.   hear(id): hears every token but a stop id, and answers whether the job shall end after it.
-    measured: whether log-probabilities are wanted.
-    """
-
-    prompt: Sequence[int]
-    sampling: Sampling
-    room: int
-    stop_ids: frozenset[int] = frozenset()
-    hear: Callable[[int], bool] | None = None
-    measured: bool = True
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    alternatives: list[Alternatives] = field(default_factory=list)
-    stop_reason: StopReason = "length"
-    remembered: int = 0
-    draws: torch.Tensor | None = None  # made when the job begins to run, as is `seen`: bool [V]
-    seen: torch.Tensor | None = None
-
-    def completion(self) -> Completion:
-        """What was made, as it stands."""
-        return Completion(
-            tuple(self.ids), tuple(self.logprobs), self.stop_reason, tuple(self.alternatives), self.remembered
-        )
-
 
 @dataclass(slots=True)
 class _Running:
@@ -105,12 +61,22 @@ class _Running:
     next_ids: torch.Tensor  # int64 [B]
 
 
+@dataclass(slots=True)
+class _Long:
+    """A prompt that is run piece by piece. past: tokens that are in its cache."""
+
+    job: Job
+    ids: torch.Tensor  # int64 [1, T]
+    cache: Cache
+    past: int
+
+
 class Engine:
     """One running batch over a model. Used by one thread, inside `serving(model)`.
 
-    eager: waiting jobs join as soon as there is a place, a limited number of tokens between two steps of those that run;
-    otherwise they wait until a third of the places is free, which is faster where nobody waits for a first token.   memory: of what earlier prompts
-    began with.
+    eager: waiting jobs join as soon as there is a place, a limited number of tokens between two steps of those that run; a
+    prompt that is longer is run in pieces, and others go on and begin between them. Otherwise jobs wait until a third of the
+    places is free, which is faster where nobody waits for a first token.   memory: of what earlier prompts began with.
     """
 
     def __init__(
@@ -120,15 +86,20 @@ class Engine:
         self.batch_size = batch_size
         self.waiting: deque[Job] = deque()
         self._eager = eager
-        self._memory = memory if memory is not None and kv.resumable(kv.new_cache(model)) else None
+        self._most = _EAGER_TOKENS * (1 if model.device.type == "cpu" else 4)
+        resumable = kv.resumable(kv.new_cache(model))
+        self._memory = memory if resumable else None
+        self._in_pieces = eager and resumable
         self._known: list[Beginning] = []
         self._running: _Running | None = None
+        self._long: _Long | None = None
         self._joined = 0  # prompt tokens since the last step of the running rows
+        self._went_on = False  # whether the long prompt got a piece since then
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return self._running is not None or bool(self.waiting)
+        return self._running is not None or self._long is not None or bool(self.waiting)
 
     @property
     def num_running(self) -> int:
@@ -142,55 +113,105 @@ class Engine:
         """Take a job out, wherever it stands; others take its place at the next step. Nothing happens to a finished one."""
         if job in self.waiting:
             self.waiting.remove(job)
+        elif self._long is not None and self._long.job is job:
+            self._long = None
         elif self._running is not None and job in self._running.rows:
             self._running = _without(self._running, [self._running.rows.index(job)])
 
     def clear(self) -> list[Job]:
         """Forget everything, as after a pass that failed; the jobs that were there, unfinished."""
         lost = [*self.waiting, *(self._running.rows if self._running is not None else ())]
+        lost += [] if self._long is None else [self._long.job]
         self.waiting.clear()
-        self._running = None
+        self._running = self._long = None
         self._known.clear()
         if self._memory is not None:
             self._memory.clear()
         return lost
 
     def step(self) -> list[Job]:
-        """One forward pass: waiting prompts join, or every running job gets a token. The jobs that finished with it."""
-        if self._may_join():
-            fresh, logits = self._prefill(self._take())
-            ending = _advance(fresh, logits)
-            finished = self._leave(fresh, ending)
-            self._running = _merge(self._running, _without(fresh, ending))
-            return finished
+        """One forward pass: waiting prompts join, a long one goes on, or every running job gets a token. The jobs that
+        finished with it."""
+        if (first := self._next()) is not None:
+            taken = self._take(first)
+            if not self._is_long(first):
+                return self._join(*self._prefill(taken))
+            self._long = self._begun(first)
+        if self._long is not None and (self._running is None or not self._went_on):
+            self._went_on = True
+            self._joined = 0 if self._running is None else self._joined
+            return self._go_on(self._long)
         if self._running is None:
             return []
-        running, self._joined = self._running, 0
-        ending = _advance(running, _step(self.model, running))
+        running, self._joined, self._went_on = self._running, 0, False
+        running.next_ids, ending = advance(running.rows, _step(self.model, running))
         finished = self._leave(running, ending)
         self._running = _without(running, ending)
         return finished
 
-    def _may_join(self) -> bool:
-        if not self.waiting or self._running is None:
-            return bool(self.waiting)
-        if not kv.joinable(self._running.cache):
+    def _join(self, fresh: _Running, logits: torch.Tensor) -> list[Job]:
+        """Give prompts that have been run their first tokens, and let them run on with the others; those that ended."""
+        fresh.next_ids, ending = advance(fresh.rows, logits)
+        finished = self._leave(fresh, ending)
+        self._running = _merge(self._running, _without(fresh, ending))
+        return finished
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is to join; None where nobody may. Short ones need not wait for the end of a long one."""
+        if not self.waiting:
+            return None
+        if self._running is not None:
+            if not kv.joinable(self._running.cache):
+                return None
+            if not self._eager:
+                return self.waiting[0] if self.num_running <= self.batch_size * _REFILL else None
+            if self._joined >= self._most:
+                return None
+        if self._long is None:
+            return self.waiting[0] if self.num_running < self.batch_size else None
+        if self.num_running + 1 >= self.batch_size or self._joined >= self._most:
+            return None
+        return next((job for job in self.waiting if not self._is_long(job)), None)
+
+    def _is_long(self, job: Job) -> bool:
+        """Whether a prompt is run in pieces: more of it than one pass may take is in no cache yet."""
+        if not self._in_pieces or len(job.prompt) <= self._most:
             return False
-        if self._eager:
-            return self.num_running < self.batch_size and self._joined < _EAGER_TOKENS
-        return self.num_running <= self.batch_size * _REFILL
+        return len(job.prompt) - (0 if self._memory is None else self._memory.shared(job.prompt)) > self._most
 
-    def _take(self) -> list[Job]:
-        """The next jobs that fit the free rows and one prefill; at least one. They no longer wait.
+    def _begun(self, job: Job) -> _Long:
+        """A long prompt in the place of its own, with what is remembered of it."""
+        _draw(job)
+        ids, starts = left_padded([job.prompt], self.model.device)
+        cache, past = (None, 0) if self._memory is None else self._memory.opened([job.prompt], starts)
+        job.remembered = past
+        return _Long(job, ids, kv.new_cache(self.model) if cache is None else cache, past)
 
-        Where others wait for it, a prefill holds the job whose turn it is, and jobs like it: about as long, so that little
-        is padding, and with the same beginning in memory.
+    def _go_on(self, long: _Long) -> list[Job]:
+        """Run one piece of a long prompt; after the last one its row runs with the others."""
+        total = long.ids.shape[1]
+        end = min(long.past + self._most, total)
+        logits = forward(self.model, long.ids[:, long.past : end], [0], cache=long.cache, past=long.past, keep=1)[:, -1]
+        long.past = end
+        if end < total:
+            return []
+        self._long = None
+        if self._memory is not None:
+            self._memory.keep(long.job.prompt, long.cache, 0, 0)
+        return self._join(_Running(long.cache, [long.job], [0], total, torch.empty(0)), logits)
+
+    def _take(self, first: Job) -> list[Job]:
+        """The job whose turn it is and the next that fit the free rows and one prefill. They no longer wait.
+
+        Where others wait for it, a prefill holds jobs that are alike: about as long, so that little is padding, and with the
+        same beginning in memory. A long one is alone.
         """
-        free = self.batch_size - self.num_running
-        most = _EAGER_TOKENS - self._joined if self._eager else _PREFILL_TOKENS
-        first = self.waiting[0]
+        free = self.batch_size - self.num_running - (self._long is not None)
+        most = self._most - self._joined if self._eager else _PREFILL_TOKENS
         taken, longest = [first], len(first.prompt)
-        for job in list(self.waiting)[1:]:
+        for job in [] if self._is_long(first) else list(self.waiting):
+            if job is first:
+                continue
             wider = max(longest, len(job.prompt))
             if len(taken) == free or (len(taken) + 1) * wider > most:
                 break
@@ -200,7 +221,8 @@ class Engine:
             longest = wider
         gone = set(map(id, taken))
         self.waiting = deque(job for job in self.waiting if id(job) not in gone)
-        self._joined += len(taken) * longest
+        if not self._is_long(first):
+            self._joined += len(taken) * longest
         return taken
 
     def _alike(self, first: Job, job: Job) -> bool:
@@ -212,8 +234,7 @@ class Engine:
     def _prefill(self, rows: list[Job]) -> tuple[_Running, torch.Tensor]:
         """Run the prompts; the rows with their filled cache, and the logits [B, V] after each prompt."""
         for row in rows:
-            if row.sampling.temperature > 0:
-                row.draws = draws(row.sampling.seed, row.room)
+            _draw(row)
         prompts = [row.prompt for row in rows]
         ids, starts = left_padded(prompts, self.model.device)
         cache, past = (None, 0) if self._memory is None else self._memory.opened(prompts, starts)
@@ -280,6 +301,7 @@ def job_for(
     hear: Callable[[int], bool] | None,
     *,
     measured: bool = True,
+    guide: Guide | None = None,
 ) -> Job:
     """The job of one prompt.   index: its place in the call, which makes its seed out of the call's."""
     limit = context_limit(model)
@@ -287,11 +309,17 @@ def job_for(
     assert limit is None or len(prompt) < limit, "the caller refuses overlong prompts"
     room = sampling.max_tokens if limit is None else min(sampling.max_tokens, limit - len(prompt))
     own = sampling if sampling.temperature == 0 else replace(sampling, seed=request_seed(sampling.seed, index))
-    return Job(prompt, own, room, frozenset(stop_ids), hear, measured)
+    return Job(prompt, own, room, frozenset(stop_ids), hear, measured, guide)
 
 
 def _under(on_token: Callable[[int, int], bool], name: int) -> Callable[[int], bool]:
     return lambda token: on_token(name, token)
+
+
+def _draw(job: Job) -> None:
+    """The random numbers of a job that begins."""
+    if job.sampling.temperature > 0:
+        job.draws = draws(job.sampling.seed, job.room)
 
 
 def _step(model: PreTrainedModel, running: _Running) -> torch.Tensor:
@@ -301,65 +329,6 @@ def _step(model: PreTrainedModel, running: _Running) -> torch.Tensor:
         model, running.next_ids[:, None], running.starts, cache=running.cache, past=running.length - 1, keep=1
     )
     return logits[:, -1]
-
-
-def _advance(running: _Running, logits: torch.Tensor) -> list[int]:
-    """Choose and record the next token of every row; the places of the rows that are finished with it."""
-    running.next_ids = _chosen(running.rows, logits)
-    measured = [place for place, row in enumerate(running.rows) if row.measured]
-    if len(measured) == len(running.rows):
-        logprobs = token_logprobs(logits, running.next_ids).tolist()
-    elif measured:
-        logprobs = token_logprobs(logits[measured], running.next_ids[measured]).tolist()
-    for at, place in enumerate(measured):
-        row = running.rows[place]
-        row.logprobs.append(logprobs[at])
-        if row.sampling.top_logprobs:
-            row.alternatives.append(tuple(likeliest(logits[place], row.sampling.top_logprobs)))
-    finished = []
-    for place, (row, token) in enumerate(zip(running.rows, running.next_ids.tolist(), strict=True)):
-        row.ids.append(token)
-        if row.seen is not None:
-            row.seen[token] = True
-        if token in row.stop_ids or (row.hear is not None and row.hear(token)):
-            row.stop_reason = "stop"
-            finished.append(place)
-        elif len(row.ids) == row.room:
-            finished.append(place)
-    return finished
-
-
-def _chosen(rows: Sequence[Job], logits: torch.Tensor) -> torch.Tensor:
-    """The next token of every row, each by its own sampling; int64 [B]."""
-    logits = _penalised(rows, logits)
-    manners: dict[tuple[float, int, float, float], list[int]] = {}
-    for place, row in enumerate(rows):
-        how = row.sampling
-        manner = (how.temperature, how.top_k, how.top_p, how.min_p) if how.temperature > 0 else (0.0, 0, 1.0, 0.0)
-        manners.setdefault(manner, []).append(place)
-    chosen = torch.empty(len(rows), dtype=torch.long, device=logits.device)
-    for (temperature, top_k, top_p, min_p), places in manners.items():
-        drawn = None
-        if temperature > 0:
-            drawn = torch.stack([mine[len(rows[at].ids)] for at in places if (mine := rows[at].draws) is not None])
-        of = logits if len(manners) == 1 else logits[places]
-        chosen[places] = choose(of, drawn, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-    return chosen
-
-
-def _penalised(rows: Sequence[Job], logits: torch.Tensor) -> torch.Tensor:
-    """The logits [B, V] with the repetition penalty of the rows that have one."""
-    punished = [place for place, row in enumerate(rows) if row.sampling.repetition_penalty != 1.0]
-    if not punished:
-        return logits
-    logits = logits.clone()
-    for place in punished:
-        row = rows[place]
-        if row.seen is None:
-            row.seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-            row.seen[list(row.prompt)] = True
-        logits[place] = penalised(logits[place], row.seen, row.sampling.repetition_penalty)
-    return logits
 
 
 def _without(running: _Running, leaving: Sequence[int]) -> _Running | None:

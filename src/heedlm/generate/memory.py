@@ -43,6 +43,11 @@ class Memory:
         room = max(map(len, prompts)) - same + _ROOM
         return kv.spread(self._kept[ids][0], starts, same, room=room), same
 
+    def shared(self, prompt: Sequence[int]) -> int:
+        """How many tokens of a prompt alone need not be computed."""
+        same = min(self._longest(prompt)[1], len(prompt) - 1)
+        return same if same >= _WORTH else 0
+
     def alike(self, one: Sequence[int], other: Sequence[int]) -> bool:
         """Whether two prompts go together: they begin with the same known text, or neither with any."""
         (mine, same), (yours, as_long) = self._longest(one), self._longest(other)

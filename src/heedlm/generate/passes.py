@@ -19,6 +19,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from heedlm.errors import HeedError
 from heedlm.generate import cache as kv
 from heedlm.model.load import context_length
+from heedlm.model.quick import quick_products
 
 _WORTH_SHARING = 256  # tokens that a shared beginning must save: below it another forward pass costs as much
 _NEARLY, _KEPT = 16, 4  # tokens that a known beginning may lack; beginnings that are kept
@@ -30,7 +31,7 @@ context_limit = context_length
 
 @contextmanager
 def serving(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode, no gradients, and an attention that masks padding; everything is put back afterwards.
+    """Evaluation mode, no gradients, an attention that masks padding, the faster products; everything is put back afterwards.
 
     A model in training may use an attention function of its own that builds no padding mask.
     """
@@ -41,7 +42,7 @@ def serving(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation("sdpa" if model._supports_sdpa else "eager")
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quick_products(model):
             yield
     finally:
         for module in training:

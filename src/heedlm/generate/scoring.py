@@ -18,7 +18,7 @@ from heedlm.generate import cache as kv
 from heedlm.generate.passes import Beginning, context_limit, forward, left_padded, opened, serving
 from heedlm.generate.sampling import token_logprobs
 
-_BATCH_TOKENS = 8192  # padded tokens in one forward pass
+_BATCH_TOKENS = 2048  # padded tokens in one forward pass; see `engine._PREFILL_TOKENS`
 _CACHE_TOKENS = 2 * _BATCH_TOKENS  # columns of the cache behind which continuations are scored
 _LOGITS = 2**26  # numbers in one logits tensor: 256 MiB of fp32
 _ALIKE, _SEVERAL = 32, 8  # so many sequences that open with the same so many tokens go together

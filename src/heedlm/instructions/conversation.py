@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from heedlm.errors import HeedError
 from heedlm.instructions.blocks import MISSING, Input, Instruction
-from heedlm.instructions.compile import fill, planned
+from heedlm.instructions.compile import Compiled, Span, fill, planned
 from heedlm.instructions.frame import Frame
 from heedlm.instructions.layout import Layout
+from heedlm.instructions.plan import Plan
 from heedlm.messages import Message
+
+
+class Spoken(NamedTuple):
+    """A conversation as a model gets it. spans: of the blocks and values in its messages."""
+
+    messages: tuple[Message, ...]
+    spans: tuple[Span, ...] = ()
 
 
 def typed_input(instruction: Instruction, values: Mapping[str, Any] | None = None) -> Input:
     """The input that a person types: the one that is still without a value. Raises HeedError where it is not one."""
     given = values or {}
-    open_ = [one for one in instruction.inputs if one.required and one.default is MISSING and one.name not in given]
+    open_ = unfilled(instruction, given)
     if len(open_) == 1:
         return open_[0]
     where = instruction.file or instruction.name
@@ -29,6 +38,11 @@ def typed_input(instruction: Instruction, values: Mapping[str, Any] | None = Non
         where,
         f"--input {open_[0].name}=..., for all but the one that is typed",
     )
+
+
+def unfilled(instruction: Instruction, values: Mapping[str, Any]) -> list[Input]:
+    """The inputs that have to be given and are not."""
+    return [one for one in instruction.inputs if one.required and one.default is MISSING and one.name not in values]
 
 
 def conversation(
@@ -47,22 +61,56 @@ def conversation(
     Raises HeedError: as `compile_`, and where it is not clear which input is typed.
     """
     given = dict(values or {})
-    name = typed_input(instruction, given).name
+    made = spoken(instruction, messages, typed_input(instruction, given).name, given, layout=layout, frame=frame)
+    return _with_system(list(made.messages), [message for message in messages if message.role == "system"])
+
+
+def spoken(
+    instruction: Instruction,
+    messages: Sequence[Message],
+    typed: str,
+    values: Mapping[str, Any],
+    *,
+    layout: Layout | None = None,
+    frame: Frame | None = None,
+) -> Spoken:
+    """As `conversation`, with the place of every block; system texts among `messages` are left out.
+
+    typed: the input that takes what the user says.   Raises HeedError: as `compile_`.
+    """
     cues = [block.id for block in instruction.of_kind("cue")]
-    plan = planned(_without(instruction, tuple(cues)), layout, frame if frame is None or frame.own else None)
+    bare = _without(instruction, tuple(cues))
+    plan = planned(bare, layout, frame if frame is None or frame.own else None)
     made: list[Message] = []
+    spans: list[Span] = []
     opened = False
-    own = [message for message in messages if message.role == "system"]
     for message in messages:
         if message.role == "system":
             continue
         if message.role != "user":
             made.append(message)
             continue
-        compiled = list(fill(plan, {**given, name: message.content}).messages)
-        made += compiled if not opened else compiled[-1:]
+        compiled = fill(plan, {**values, typed: message.content})
+        first = len(compiled.messages) - 1 if opened else 0
+        spans += _moved(compiled, first, len(made) - first)
+        made += compiled.messages[first:]
+        if not opened:
+            plan = _later(plan, bare)
         opened = True
-    return _with_system(made, own)
+    return Spoken(tuple(made), tuple(spans))
+
+
+def _later(plan: Plan, instruction: Instruction) -> Plan:
+    """The plan of every turn but the first: where the instruction opens the first message of the user, it stands there
+    alone."""
+    if any(turn.role == "system" for turn in plan.turns) or not any(one.role == "system" for one in instruction.blocks):
+        return plan
+    return planned(instruction, replace(plan.layout, placement="system"), None)
+
+
+def _moved(compiled: Compiled, first: int, by: int) -> list[Span]:
+    """The spans of the messages from `first` on, counted from elsewhere."""
+    return [span._replace(message=span.message + by) for span in compiled.spans if span.message >= first]
 
 
 _kept: dict[int, tuple[Instruction, Instruction]] = {}

@@ -51,8 +51,11 @@ def parse(text: str, file: str = "instruction.prompty") -> Instruction:
     return loaded.instruction
 
 
-def parse_as_far(text: str, file: str, path: Path | None = None, trail: tuple[str, ...] = ()) -> Loaded:
-    """path: where the file lies, for `use:` and examples beside it.   trail: files that are being read, for circles."""
+def parse_as_far(
+    text: str, file: str, path: Path | None = None, trail: tuple[str, ...] = (), within: Path | None = None
+) -> Loaded:
+    """path: where the file lies, for `use:` and examples beside it.   trail: files that are being read, for circles.
+    within: the folder in which files beside it have to lie; None anywhere."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     front_text, body, first, faults = _parted(text, file)
     try:
@@ -63,9 +66,9 @@ def parse_as_far(text: str, file: str, path: Path | None = None, trail: tuple[st
     front = Front(located)
     blocks, ignores, body_faults = read_body(body, file, first)
     inputs, outputs = front.inputs(), front.outputs()
-    shots = (*front.shots(inputs, outputs), *_shots_beside(front, inputs, outputs, path))
+    shots = (*front.shots(inputs, outputs), *_shots_beside(front, inputs, outputs, path, within))
     blocks = _with_variants(front, blocks)
-    blocks, inputs = _with_uses(front, blocks, inputs, path, (*trail, file), faults)
+    blocks, inputs = _with_uses(front, blocks, inputs, path, (*trail, file), faults, within)
     meta = front.top.get("metadata")
     instruction = Instruction(
         name=front.text(front.top.get("name"), "name") or Path(file).stem,
@@ -116,7 +119,7 @@ def _with_variants(front: Front, blocks: Sequence[Block]) -> list[Block]:
 
 
 def _shots_beside(
-    front: Front, inputs: tuple[Input, ...], outputs: tuple[Output, ...], path: Path | None
+    front: Front, inputs: tuple[Input, ...], outputs: tuple[Output, ...], path: Path | None, within: Path | None
 ) -> tuple[Shot, ...]:
     """Demonstrations from a file that `examples: {from: FILE}` names."""
     found = front.heed.get("examples")
@@ -137,6 +140,8 @@ def _shots_beside(
     gives = _names(found.get("output"), [one.name for one in outputs])
     made: list[Shot] = []
     try:
+        if within is not None:
+            library.check_within(place, within, named)
         for row in islice(read_rows(place), MOST_SHOTS):
             if not isinstance(row, Row):
                 raise HeedError.of([row])
@@ -165,6 +170,7 @@ def _with_uses(
     path: Path | None,
     trail: tuple[str, ...],
     faults: list[Fault],
+    within: Path | None,
 ) -> tuple[list[Block], tuple[Input, ...]]:
     """With the blocks that `use:` names, each where its kind stands, and the inputs that they need.
 
@@ -175,7 +181,7 @@ def _with_uses(
         where = f"{trail[-1]}:{line}"
         file, _, id_ = name.partition("#")
         try:
-            text, found = library.source(file, beside=path.parent if path is not None else None)
+            text, found = library.source(file, beside=path.parent if path is not None else None, within=within)
         except HeedError as error:
             faults.extend(Fault("HD100", Problem(one.what, where, one.mend)) for one in error.problems)
             continue
@@ -183,7 +189,7 @@ def _with_uses(
             circle = " -> ".join((*trail[trail.index(found) :], found))
             faults.append(Fault("HD100", Problem(f"use: goes round in a circle: {circle}", where, "take one out")))
             continue
-        loaded = parse_as_far(text, found, Path(found) if Path(found).is_file() else None, trail)
+        loaded = parse_as_far(text, found, Path(found) if Path(found).is_file() else None, trail, within)
         faults.extend(loaded.faults)
         wanted = [one for one in loaded.instruction.blocks if not id_ or one.id == id_]
         if not wanted:

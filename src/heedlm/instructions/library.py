@@ -25,10 +25,11 @@ def path_of(name: str) -> Path:
     return _folder() / f"{bare}{ENDING}"
 
 
-def source(name: str | Path, *, beside: Path | None = None) -> tuple[str, str]:
+def source(name: str | Path, *, beside: Path | None = None, within: Path | None = None) -> tuple[str, str]:
     """Text and file of a path, or of a name from the library. beside: the folder that a relative path starts from.
 
-    Raises HeedError: no such file, not a file, not UTF-8.
+    within: the folder in which a file has to lie, links followed; None anywhere.
+    Raises HeedError: no such file, not a file, not UTF-8, not in the folder.
     """
     path = Path(name)
     if beside is not None and not path.is_absolute() and not str(name).startswith(_PREFIX):
@@ -36,6 +37,8 @@ def source(name: str | Path, *, beside: Path | None = None) -> tuple[str, str]:
     shipped = str(name).startswith(_PREFIX) or (not path.exists() and "/" not in str(name) and "." not in str(name))
     if shipped:
         path = path_of(str(name))
+    elif within is not None:
+        check_within(path, within, name)
     try:
         return path.read_text(encoding="utf-8-sig"), str(path)
     except FileNotFoundError:
@@ -47,6 +50,13 @@ def source(name: str | Path, *, beside: Path | None = None) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         what = f"not UTF-8: byte {error.object[error.start]:#04x}"
         raise HeedError(what, str(path), "save the file as UTF-8") from None
+
+
+def check_within(path: Path, within: Path, name: str | Path) -> None:
+    """Raises HeedError for a file outside a folder, links followed."""
+    if not path.resolve().is_relative_to(within.resolve()):
+        mend = f"a file in {within}, or a name of the library"
+        raise HeedError("this file lies outside the folder of instructions", str(name), mend)
 
 
 def _folder() -> Path:

@@ -76,32 +76,17 @@ def ways_of(formats: Sequence[str]) -> list[Way]:
 def run_matrix(plan: Plan, store: Store, *, notes: Sequence[str] = (), on_progress: Progress | None = None) -> Done:
     """Ask everything that is not in the store, and say what it shows. Raises HeedError, before a model is loaded, for
     names that are not there, formats that a model has not, values that do not fit."""
-    names = [one.name for one in plan.instructions]
-    problems = [
-        Problem(f"two instructions are named {name!r}", "heed prompt test", "give one another name in its file")
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1 or name == EMPTY
-    ]
-    if plan.against != EMPTY and plan.against not in names:
-        problems.append(
-            Problem(f"there is no instruction {plan.against!r}", "--against", nearest(plan.against, [EMPTY, *names]))
-        )
-    if plan.against != EMPTY and len(names) == 1:
-        problems.append(
-            Problem("an instruction is compared with itself", "--against", "name two files, or --against empty")
-        )
-    if plan.samples > 1 and plan.sampling.temperature == 0:
-        mend = "--temperature 0.7, or one sample"
-        problems.append(Problem("several samples of greedy answers are all the same", "--samples", mend))
-    if problems:
-        raise HeedError.of(problems)
+    check_plan(plan)
     ways = ways_of(plan.formats)
     contenders = contenders_of(plan.models)
     told = list(notes)
+    problems: list[Problem] = []
     made = []
     for one in contenders:
         try:
-            made.append((one, _tried(plan, _candidates(plan, one, ways), problems, told)))
+            chosen = ways or [Way(MESSAGES if is_endpoint(one.name) else COMPLETION if one.plain else OWN)]
+            rows = rows_of(plan, one.name, [(way, _frame(one, way)) for way in chosen])
+            made.append((one, tried(plan, rows, problems, told)))
         except HeedError as error:
             problems += [found for found in error.problems if found not in problems]
     if problems:
@@ -128,21 +113,44 @@ def run_matrix(plan: Plan, store: Store, *, notes: Sequence[str] = (), on_progre
     return Done(matrix_of(outcomes, plan.cases, samples=plan.samples, notes=told), tuple(outcomes), calls, cached)
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """One cell to be: what is asked, and where its answers will stand."""
+
     candidate: Candidate
     outcome: Outcome
+
+
+def check_plan(plan: Plan) -> None:
+    """Raises HeedError for names that collide, a baseline that is not there, samples that would be all the same."""
+    names = [one.name for one in plan.instructions]
+    problems = [
+        Problem(f"two instructions are named {name!r}", "heed prompt test", "give one another name in its file")
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1 or name == EMPTY
+    ]
+    if plan.against != EMPTY and plan.against not in names:
+        problems.append(
+            Problem(f"there is no instruction {plan.against!r}", "--against", nearest(plan.against, [EMPTY, *names]))
+        )
+    if plan.against != EMPTY and len(names) == 1:
+        problems.append(
+            Problem("an instruction is compared with itself", "--against", "name two files, or --against empty")
+        )
+    if plan.samples > 1 and plan.sampling.temperature == 0:
+        mend = "--temperature 0.7, or one sample"
+        problems.append(Problem("several samples of greedy answers are all the same", "--samples", mend))
+    if problems:
+        raise HeedError.of(problems)
 
 
 def _heard(on_progress: Progress, name: str) -> Callable[[int, int], None]:
     return lambda done, of: on_progress(name, done, of)
 
 
-def _candidates(plan: Plan, contender: Contender, ways: Sequence[Way]) -> list[_Row]:
-    """Everything that one model is asked."""
-    rows: list[_Row] = []
-    chosen = ways or [Way(MESSAGES if is_endpoint(contender.name) else COMPLETION if contender.plain else OWN)]
-    for way in chosen:
-        frame = _frame(contender, way)
+def rows_of(plan: Plan, model: str, ways: Sequence[tuple[Way, Frame | None]]) -> list[Row]:
+    """Everything that one model is asked. ways: formats, each with its frame for this model; None for messages."""
+    rows: list[Row] = []
+    for way, frame in ways:
         layout = Layout(notation=way.notation or None)  # type: ignore[arg-type]
         empties: dict[str, Instruction] = {}
 
@@ -155,9 +163,9 @@ def _candidates(plan: Plan, contender: Contender, ways: Sequence[Way]) -> list[_
             frame: Frame | None = frame,
             layout: Layout = layout,
             way: Way = way,
-        ) -> _Row:
-            outcome = Outcome(label, contender.name, way.name, (), baseline, without)
-            return _Row(Candidate(one, layout, frame, label), outcome)
+        ) -> Row:
+            outcome = Outcome(label, model, way.name, (), baseline, without)
+            return Row(Candidate(one, layout, frame, label), outcome)
 
         for one in plan.instructions:
             baseline = plan.against if plan.against != one.name else ""
@@ -205,7 +213,7 @@ class _Nobody:
     name = "nobody"
 
 
-def _tried(plan: Plan, rows: Sequence[_Row], problems: list[Problem], notes: list[str]) -> list[_Row]:
+def tried(plan: Plan, rows: Sequence[Row], problems: list[Problem], notes: list[str]) -> list[Row]:
     """The rows that compile with every case, before anything is loaded or asked. What does not adds to the problems; an
     instruction that cannot do without a block is not tried without it, and a note says so."""
     bench = Bench(_Nobody(), plan.cases)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from heedlm.generate.text import decoded
 from heedlm.messages import Request as Asked
 from heedlm.serve import openapi
 from heedlm.serve.answers import Gone, Hall, Wanted, settle, whole
-from heedlm.serve.asked import request_of, sampling_of
+from heedlm.serve.asked import call_of, request_of, sampling_of, schema_of
 from heedlm.serve.bridge import Bridge, Inbox, Prompted
 from heedlm.serve.echoes import check_echo, echo
 from heedlm.serve.guard import Guard
@@ -29,6 +29,7 @@ from heedlm.serve.limits import Allowance
 from heedlm.serve.metrics import Metrics
 from heedlm.serve.models import Served
 from heedlm.serve.options import Options
+from heedlm.serve.policy import ServerPolicy
 from heedlm.serve.refusal import Refusal, response_of, wrong_fields
 from heedlm.serve.relay import Endpoint, Relay
 from heedlm.serve.render import rendered
@@ -65,9 +66,10 @@ def create_app(
     options: Options | None = None,
     playground: Pages | None = None,
     endpoints: Sequence[Endpoint] = (),
+    policy: ServerPolicy | None = None,
 ) -> FastAPI:
     """The application.   models, endpoints: at least one, each under a name of its own.   playground: what answers below
-    /ui."""
+    /ui.   policy: the instruction that stands behind every conversation."""
     assert models or endpoints, "a server needs a model"
     options = options or Options()
     metrics = Metrics()
@@ -85,15 +87,15 @@ def create_app(
     app = FastAPI(title="heed serve", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
     requests, tokens = Allowance(options.requests_per_minute), Allowance(options.tokens_per_minute)
     if endpoints:
-        app.add_middleware(Relay, endpoints=endpoints, timeout=options.timeout)
+        app.add_middleware(Relay, endpoints=endpoints, timeout=options.timeout, policy=policy)
     app.add_middleware(Guard, options=options, metrics=metrics, routes=_ROUTES, requests=requests, tokens=tokens)
     hall = Hall(bridge, metrics, tokens, options)
     _handle_errors(app)
-    _mount_state(app, models, bridge, metrics, began)
-    _mount_answers(app, {served.name: served for served in models}, hall)
+    _mount_state(app, models, bridge, metrics, began, policy)
+    _mount_answers(app, {served.name: served for served in models}, hall, policy)
     if playground is not None:
         _mount_pages(app, playground)
-    openapi.describe(app, with_key=bool(options.keys))
+    openapi.describe(app, with_key=bool(options.keys), with_ui=playground is not None)
     return app
 
 
@@ -131,11 +133,20 @@ def _handle_errors(app: FastAPI) -> None:
         return response_of(Refusal(500, "This is a fault in heed.", "", "the server's log says more", code="fault"))
 
 
-def _mount_state(app: FastAPI, models: Sequence[Served], bridge: Bridge, metrics: Metrics, began: int) -> None:
+def _mount_state(
+    app: FastAPI,
+    models: Sequence[Served],
+    bridge: Bridge,
+    metrics: Metrics,
+    began: int,
+    policy: ServerPolicy | None = None,
+) -> None:
     """What can be asked about the server itself."""
+    told = {} if policy is None else {"instruction": policy.name}
 
     def described(served: Served) -> dict[str, Any]:
-        return {"id": served.name, "object": "model", "created": began, "owned_by": "heed", "heed": served.facts()}
+        facts = {**served.facts(), **told}
+        return {"id": served.name, "object": "model", "created": began, "owned_by": "heed", "heed": facts}
 
     @app.get("/v1/models", **openapi.of("models"))
     async def list_models() -> JSONResponse:
@@ -163,7 +174,7 @@ def _mount_state(app: FastAPI, models: Sequence[Served], bridge: Bridge, metrics
         return PlainTextResponse(metrics.text(gauges), media_type="text/plain; version=0.0.4")
 
 
-def _mount_answers(app: FastAPI, models: Mapping[str, Served], hall: Hall) -> None:
+def _mount_answers(app: FastAPI, models: Mapping[str, Served], hall: Hall, policy: ServerPolicy | None = None) -> None:
     """What can be asked of the models."""
 
     @app.post("/v1/chat/completions", **openapi.of("chat"))
@@ -174,7 +185,9 @@ def _mount_answers(app: FastAPI, models: Mapping[str, Served], hall: Hall) -> No
         if top and not body.logprobs:
             raise Refusal(422, "top_logprobs belongs to logprobs.", "top_logprobs", "add logprobs: true, or remove it")
         view = served.under(body.template)
-        return await _answer(hall, served, view, body, [Prompted(request_of(body))], request, bool(body.logprobs), top)
+        asked = request_of(body) if policy is None else policy.behind(view, request_of(body))
+        prompted = Prompted(asked, schema=schema_of(body), call=call_of(body))
+        return await _answer(hall, served, view, body, [prompted], request, bool(body.logprobs), top)
 
     @app.post("/v1/completions", **openapi.of("completions"))
     async def complete(body: CompletionBody, request: Request) -> Response:
@@ -200,7 +213,7 @@ def _mount_answers(app: FastAPI, models: Mapping[str, Served], hall: Hall) -> No
                 raise Refusal(422, f"A plain text has no {extra[0]}.", extra[0], f"remove {extra[0]}")
         view = served.chat if body.messages is None else served.under(body.template)
         asked = Asked(text=body.prompt) if body.messages is None else request_of(body)
-        found = await asyncio.to_thread(rendered, view, asked)
+        found = await asyncio.to_thread(rendered, view, asked, policy)
         stops = [str(view.tokenizer.convert_ids_to_tokens(token)) for token in view.stop_ids]
         facts = {"model": served.name, "template": body.template, "context": served.context}
         return JSONResponse({**facts, **found, "stop": [*stops, *view.template.stop_strings]})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from heedlm.messages import Message, Request, Role, Sampling, ToolCall
 from heedlm.serve.refusal import Refusal
-from heedlm.serve.shapes import ChatBody, Decoding, RenderBody, Turn
+from heedlm.serve.shapes import ChatBody, Decoding, RenderBody, ToolChoice, Turn
 
 
 def messages_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
@@ -76,6 +77,42 @@ _TAKEN = {
     "sanitize_control_tokens",
     "processor_kwargs",
 }
+
+
+def schema_of(body: ChatBody) -> Mapping[str, Any] | None:
+    """The JSON schema that an answer is held to; None for plain text. Raises Refusal for a form that is not whole."""
+    form = body.response_format
+    if form is None:
+        return None
+    if (form.json_schema is None) == (form.type == "json_schema"):
+        what = (
+            "type json_schema needs a json_schema." if form.json_schema is None else f"type {form.type} has no schema."
+        )
+        mend = 'such as {"name": "answer", "schema": {"type": "object"}}' if form.json_schema is None else "remove it"
+        raise Refusal(422, what, "response_format.json_schema", mend)
+    if form.type == "text":
+        return None
+    if body.tools and body.tool_choice != "none":
+        what = "An answer that may be a call is held to no form."
+        raise Refusal(422, what, "response_format", 'add "tool_choice": "none", or remove the tools or the form')
+    return {"type": "object"} if form.json_schema is None else form.json_schema.definition
+
+
+def call_of(body: ChatBody) -> tuple[str, ...]:
+    """The tools of which one is to be called; none where the model may answer as it likes. Raises Refusal for a tool that is
+    not offered."""
+    choice = body.tool_choice
+    if choice is None or choice in ("auto", "none"):
+        return ()
+    offered = tuple(dict.fromkeys(tool.function.name for tool in body.tools or ()))
+    if not offered:
+        raise Refusal(422, "A call is demanded, and no tool is offered.", "tool_choice", "add tools, or remove it")
+    if not isinstance(choice, ToolChoice):
+        return offered
+    if choice.function.name not in offered:
+        what = f"The tool {choice.function.name[:100]!r} is not offered."
+        raise Refusal(422, what, "tool_choice.function.name", f"one of {', '.join(offered)}"[:500])
+    return (choice.function.name,)
 
 
 def sampling_of(body: Decoding, most: int, top_logprobs: int) -> Sampling:

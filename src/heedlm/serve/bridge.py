@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from heedlm.errors import HeedError
 from heedlm.generate.chat import Asked, LocalChat
 from heedlm.generate.echo import Echo, echoed
+from heedlm.generate.job import Job
 from heedlm.generate.worker import Worker
-from heedlm.messages import Reply, Request, Sampling
+from heedlm.messages import JSON, Reply, Request, Sampling
 from heedlm.serve.guard import busy
 from heedlm.serve.metrics import Metrics
 from heedlm.serve.models import Served
@@ -34,10 +36,13 @@ class Piece(NamedTuple):
 
 
 class Prompted(NamedTuple):
-    """What is asked.   ids: the prompt, where a client gave it as ids."""
+    """What is asked.   ids: the prompt, where a client gave it as ids.   schema: of JSON that the answer is held to.
+    call: tools of which one is to be called."""
 
     request: Request
     ids: tuple[int, ...] | None = None
+    schema: Mapping[str, JSON] | None = None
+    call: tuple[str, ...] = ()
 
 
 class Choice:
@@ -137,18 +142,27 @@ class Bridge:
 
         def prepared() -> Asked:
             return chat.ask(
-                request, sampling, index, on_text=hear, on_thought=hear_thought, measured=measured, ids=asked.ids
+                request,
+                sampling,
+                index,
+                on_text=hear,
+                on_thought=hear_thought,
+                measured=measured,
+                ids=asked.ids,
+                schema=asked.schema,
+                call=asked.call,
             )
 
         request = asked.request
         size = len(request.text or "") + sum(len(message.content) for message in request.messages)
-        choice.asked = prepared() if size < _LONG else await asyncio.to_thread(prepared)
+        quick = size < _LONG and asked.schema is None and not asked.call
+        choice.asked = prepared() if quick else await asyncio.to_thread(prepared)
         self._pending[served.name] += 1
         inbox.choices.append(choice)
         began = time.perf_counter()
 
         def ended(error: BaseException | None) -> None:
-            choice.error = error
+            choice.error = error or _failure(choice.asked.job)
             self._news.append((inbox, Piece(choice.index, "", len(choice.asked.job.ids), True)))
             if error is None:
                 self._usual += 0.1 * (time.perf_counter() - began - self._usual)
@@ -229,8 +243,16 @@ class Bridge:
             inbox.queue.put_nowait(piece)
 
 
+def _failure(job: Job) -> HeedError | None:
+    """Why a job ended that went wrong by itself, and not for all that were in its pass."""
+    failed = job.guide is not None and job.guide.error
+    return HeedError(job.guide.error, "response_format") if failed and job.guide is not None else None
+
+
 def failed(error: BaseException) -> Refusal:
-    """What a client is told when a pass of the model failed."""
+    """What a client is told when a pass of the model failed, or a reply by itself."""
+    if isinstance(error, HeedError):
+        return Refusal(500, str(error.problems[0].what), "response_format", "simplify the schema", code="model_failed")
     return Refusal(
         500,
         f"The model could not go on: {type(error).__name__}.",

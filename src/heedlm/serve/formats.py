@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from heedlm.errors import HeedError
 from heedlm.messages import Chat
-from heedlm.serve.session import Session
+from heedlm.serve.session import Session, frame_of
 
 OWN = "own"
 
@@ -51,6 +51,8 @@ def switch_format(session: Session, name: str) -> None:
         return
     try:
         chat = session.own if name == OWN else in_format(session.own, name)
+        if session.policy is not None:
+            session.policy.prove(frame_of(session, chat))
     except HeedError as error:
         session.refuse(error)
         return

@@ -8,8 +8,7 @@ from typing import Any
 
 from heedlm.data import human
 from heedlm.errors import HeedError
-from heedlm.messages import Message
-from heedlm.serve.session import Session
+from heedlm.serve.session import Session, conversation_of
 
 
 def save(session: Session, text: str) -> None:
@@ -23,12 +22,12 @@ def save(session: Session, text: str) -> None:
         return
     *before, said = session.history
     answer = replace(said, content=text) if text else said
-    opening = [Message("system", session.system)] if session.system else []
-    turns: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in (*opening, *before, answer)]
+    turns = conversation_of(session, session.chat, [*before, answer])
+    rows: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in turns]
     corrects = human.Corrected(said.content, session.chat.name) if text else None
     keeping = session.keeping
     try:
-        written = human.add(keeping.store, {"messages": turns}, human.About(keeping.author), corrects=corrects)
+        written = human.add(keeping.store, {"messages": rows}, human.About(keeping.author), corrects=corrects)
     except HeedError as error:
         session.refuse(error)
         return

@@ -13,6 +13,7 @@ from heedlm.generate.adapters import Adapters
 from heedlm.generate.chat import LocalChat, load_chat
 from heedlm.generate.engine import Engine
 from heedlm.generate.memory import Memory
+from heedlm.generate.packed import pack
 from heedlm.generate.worker import Lane
 from heedlm.messages import JSON
 from heedlm.model.load import load_model, pick_device, resolve, serving_dtype
@@ -117,6 +118,7 @@ def open_models(
         ready: Callable[[], None] = _nothing
         if share is None:
             chat = load_chat(path, template, name=name, device=device, batch_size=batch_size)
+            pack(chat.model)
         else:
             base = bases[share.base]
             chat = _on(base.adapters.model, folder, template, name, batch_size)
@@ -151,6 +153,8 @@ def _bases(shared: Sequence[Share | None], device: str | None) -> dict[str, _Bas
         base = bases[share.base]
         if share.adapter is not None and share.adapter not in base.acting:
             base.acting[share.adapter] = base.adapters.add(share.adapter)
+    for base in bases.values():
+        pack(base.adapters.model)
     return bases
 
 

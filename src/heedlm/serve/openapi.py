@@ -10,6 +10,8 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
+from heedlm.serve import playground_openapi
+
 _CLOSED = ConfigDict(extra="forbid")
 
 
@@ -50,6 +52,7 @@ class ModelFacts(BaseModel):
     dtype: str
     adapter: bool
     note: str
+    instruction: str | None = None
 
 
 class ModelShape(BaseModel):
@@ -175,6 +178,8 @@ class SegmentShape(BaseModel):
     origin: str
     weight: float
     ids: list[int]
+    block: str | None = None
+    input: str | None = None
 
 
 class PieceShape(BaseModel):
@@ -239,13 +244,15 @@ def of(name: str) -> dict[str, Any]:
     return {"responses": responses, "operation_id": name, "response_model": None}
 
 
-def describe(app: FastAPI, *, with_key: bool) -> None:
-    """Say in the page which requests need a key."""
+def describe(app: FastAPI, *, with_key: bool, with_ui: bool = False) -> None:
+    """Say in the page which requests need a key; with_ui: and what the playground's instruction editor answers."""
     build = app.openapi
 
     def page() -> dict[str, Any]:
         if app.openapi_schema is None:
             found = build()
+            if with_ui:
+                playground_openapi.add_to(found)
             if with_key:
                 schemes = found.setdefault("components", {}).setdefault("securitySchemes", {})
                 schemes["key"] = {"type": "http", "scheme": "bearer"}

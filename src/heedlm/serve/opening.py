@@ -65,7 +65,8 @@ def _served(chat: Any, url: str) -> Sequence[str]:
     import openai
 
     try:
-        return [one.id for one in chat.client.with_options(timeout=_PATIENCE, max_retries=0).models.list().data]
+        listed = chat.client.with_options(timeout=_PATIENCE, max_retries=0).models.list()
+        return [str(one.id) for one in getattr(listed, "data", None) or ()]
     except openai.APITimeoutError:
         what, mend = f"The endpoint did not answer within {_PATIENCE:.0f} seconds.", "see whether it is still loading"
     except openai.APIConnectionError:
@@ -78,6 +79,13 @@ def _served(chat: Any, url: str) -> Sequence[str]:
         what, mend = "There is a server, and it has no list of models at this address.", f"{url.rstrip('/')}/v1 ?"
         if re.search(r"/v\d+$", url.rstrip("/")):
             return ()
+    except openai.InternalServerError as error:
+        if error.status_code not in (502, 503, 504):
+            return ()
+        what, mend = (
+            f"Nobody answers behind this address ({error.status_code}).",
+            "see whether the server behind it runs",
+        )
     except openai.APIError:
         return ()  # a server that answers, and keeps its list to itself
     raise HeedError(what, url, mend)

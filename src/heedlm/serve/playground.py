@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from heedlm.errors import HeedError, Problem, nearest
 from heedlm.serve.playground_desk import Desk
+from heedlm.serve.playground_instruction import Workshop
+from heedlm.serve.playground_matrix import Matrices
 
 ROOT = "/ui"
 _DATA = f"{ROOT}/api/"
@@ -57,19 +59,26 @@ class Answer:
 
 
 class Playground:
-    """The pages, read once, and the desk that people write at. Safe to call from several threads.
+    """The pages, read once, the desk that people write at, and the workshop of instructions. Safe to call from several
+    threads.
 
+    workshop: by default one beside the cases that knows no model.   policy: name of the instruction that the server puts every
+    conversation under; "" for none.
     key_needed: whether the server asks for a key; it checks the key itself for everything below `/ui/api/`, the pages need
     none. Without a key only a browser on this machine is answered, so that no other site writes here in its name.
     """
 
-    def __init__(self, desk: Desk, *, key_needed: bool = False) -> None:
+    def __init__(
+        self, desk: Desk, *, workshop: Workshop | None = None, policy: str = "", key_needed: bool = False
+    ) -> None:
         self.desk = desk
+        shop = workshop or Workshop(desk.keep_cases.parent / "prompts")
+        matrices = Matrices(shop)
         self.key_needed = key_needed
         folder = resources.files("heedlm.serve") / "ui"
         self._pages = {entry.name: entry.read_bytes() for entry in folder.iterdir() if _kind(entry.name)}
         self._verbs: dict[tuple[str, str], Callable[[Mapping[str, Any]], Any]] = {
-            ("GET", "setup"): lambda given: {**desk.about(), "key_needed": key_needed},
+            ("GET", "setup"): lambda given: {**desk.about(), "key_needed": key_needed, "policy": policy},
             ("GET", "cases"): lambda given: desk.cases(),
             ("POST", "cases"): desk.add_case,
             ("POST", "cases/remove"): desk.remove_case,
@@ -77,6 +86,13 @@ class Playground:
             ("POST", "fix"): desk.fix,
             ("GET", "votes"): lambda given: desk.votes(),
             ("POST", "votes"): desk.vote,
+            ("GET", "instructions"): lambda given: shop.files(),
+            ("POST", "instructions/look"): shop.look,
+            ("POST", "instructions/speak"): shop.speak,
+            ("POST", "instructions/open"): shop.open,
+            ("POST", "instructions/save"): shop.save,
+            ("POST", "matrix/plan"): matrices.plan,
+            ("POST", "matrix/score"): matrices.score,
         }
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:

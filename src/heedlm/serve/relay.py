@@ -14,11 +14,14 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from heedlm.errors import HeedError
 from heedlm.serve.refusal import Refusal, response_of
+
+if TYPE_CHECKING:
+    from heedlm.serve.policy import ServerPolicy
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -108,11 +111,14 @@ def _headers(key: str | None) -> dict[str, str]:
 class Relay:
     """An ASGI application round another one, which it asks for everything that is not about its endpoints.
 
-    timeout: seconds without a sign of life from an endpoint.
+    timeout: seconds without a sign of life from an endpoint.   policy: the instruction that conversations are put under.
     """
 
-    def __init__(self, app: App, endpoints: Sequence[Endpoint], timeout: float) -> None:
+    def __init__(
+        self, app: App, endpoints: Sequence[Endpoint], timeout: float, policy: ServerPolicy | None = None
+    ) -> None:
         self._app = app
+        self._policy = policy
         self._endpoints = {one.name: one for one in endpoints}
         self._timeout = timeout
 
@@ -132,7 +138,14 @@ class Relay:
                 mend = "ask about a model that is loaded here"
                 await response_of(Refusal(422, what, "model", mend, code="elsewhere"))(scope, receive, send)
             else:
-                await self._pass_on(endpoint, str(path), body, scope, receive, send)
+                value = {**json.loads(body), "model": endpoint.model}
+                if self._policy is not None and path == "/v1/chat/completions":
+                    try:
+                        value["messages"] = self._policy.relayed(value.get("messages"))
+                    except Refusal as refusal:
+                        await response_of(refusal)(scope, receive, send)
+                        return
+                await self._pass_on(endpoint, str(path), json.dumps(value).encode(), scope, receive, send)
 
     def _asked(self, body: bytes) -> Endpoint | None:
         with suppress(ValueError, RecursionError):
@@ -140,6 +153,9 @@ class Relay:
             if isinstance(value, dict) and isinstance(value.get("model"), str):
                 return self._endpoints.get(value["model"])
         return None
+
+    def _told(self) -> dict[str, str]:
+        return {} if self._policy is None else {"instruction": self._policy.name}
 
     async def _with_ours(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """The list of models, or the health, with our endpoints in it."""
@@ -160,7 +176,10 @@ class Relay:
                 value["models"] += list(self._endpoints)
             else:
                 about = {"object": "model", "created": 0, "owned_by": "elsewhere"}
-                value["data"] += [{"id": one.name, **about, "heed": one.facts()} for one in self._endpoints.values()]
+                value["data"] += [
+                    {"id": one.name, **about, "heed": {**one.facts(), **self._told()}}
+                    for one in self._endpoints.values()
+                ]
             body = json.dumps(value).encode()
         kept = [pair for pair in started["headers"] if pair[0].lower() != b"content-length"]
         await send({**started, "headers": [*kept, (b"content-length", str(len(body)).encode())]})
@@ -179,7 +198,6 @@ class Relay:
         items: asyncio.Queue[Item] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         connection = _connection(endpoint.url, self._timeout)
-        value = json.dumps({**json.loads(body), "model": endpoint.model}).encode()
         to = urlsplit(endpoint.url).path + path.removeprefix("/v1")
 
         def tell(item: Item) -> None:
@@ -187,7 +205,7 @@ class Relay:
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
         line: list[socket.socket] = []
-        talk = (connection, to, value, endpoint.key, tell, line)
+        talk = (connection, to, body, endpoint.key, tell, line)
         threading.Thread(target=_talk, args=talk, daemon=True).start()
         leaving = asyncio.ensure_future(_left(receive))
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from heedlm.generate.chat import LocalChat
+from heedlm.instructions.wire import Placed
 from heedlm.messages import Example, Request, Segment
 from heedlm.serve.pieces import token_pieces
+from heedlm.serve.policy import ServerPolicy
 from heedlm.templates.chat import plain, segments
 from heedlm.templates.controls import SEAM
 from heedlm.templates.render import render_request, template_controls
@@ -15,11 +18,16 @@ from heedlm.templates.segments import context_segments
 from heedlm.tokens.encode import encode
 
 
-def rendered(chat: LocalChat, request: Request) -> dict[str, Any]:
+def rendered(chat: LocalChat, request: Request, policy: ServerPolicy | None = None) -> dict[str, Any]:
     """Text, segments and ids of a request; of an answered one (its last turn is the assistant's) with what is learned.
 
+    policy: the instruction that conversations are put under; segments then name their block, and the input that wrote them.
     Raises HeedError where the template refuses the conversation, or where an answer has no exact boundary.
     """
+    placed: Sequence[Placed] | None = None
+    if policy is not None and request.text is None:
+        spoken = policy.spoken(chat, request)
+        request, placed = replace(request, messages=spoken.messages), policy.placed(chat, spoken)
     if request.text is not None:
         found, ids = [Segment(request.text, 0.0, "prompt")], chat.render(request).ids
     elif request.messages[-1].role == "assistant":
@@ -32,9 +40,11 @@ def rendered(chat: LocalChat, request: Request) -> dict[str, Any]:
         controls = template_controls(chat.template, chat.tokenizer)
         found = list(context_segments(controls, text, request.messages))
         ids = chat.render(request).ids
+    if placed is not None:
+        found = _cut(found, placed)
     pieces = token_pieces(chat.tokenizer, ids)
     places = _places(found, pieces)
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             "text": plain(segment.text),
             "origin": segment.origin,
@@ -43,6 +53,8 @@ def rendered(chat: LocalChat, request: Request) -> dict[str, Any]:
         }
         for at, segment in enumerate(found)
     ]
+    if placed is not None:
+        _name_blocks(shown, placed)
     return {
         "text": "".join(str(one["text"]) for one in shown),
         "ids": list(ids),
@@ -54,6 +66,36 @@ def rendered(chat: LocalChat, request: Request) -> dict[str, Any]:
         ],
         "neutralised": sum(segment.text.count(SEAM) for segment in found),
     }
+
+
+def _cut(found: Sequence[Segment], placed: Sequence[Placed]) -> list[Segment]:
+    """The segments, cut where a block or a value begins or ends; places are counted without seams."""
+    edges = {edge for one in placed for edge in (one.start, one.end)}
+    made: list[Segment] = []
+    at = 0
+    for segment in found:
+        start = 0
+        for number, char in enumerate(segment.text):
+            if at in edges and number > start and char != SEAM:
+                made.append(replace(segment, text=segment.text[start:number]))
+                start = number
+            at += char != SEAM
+        if start < len(segment.text) or not segment.text:
+            made.append(replace(segment, text=segment.text[start:]))
+    return made
+
+
+def _name_blocks(shown: Sequence[dict[str, Any]], placed: Sequence[Placed]) -> None:
+    """Say of each segment in which block it stands, and which input wrote it; nothing of marks of the template."""
+    at = 0
+    for one in shown:
+        end = at + len(one["text"])
+        for key, inside in (("block", [p for p in placed if not p.name]), ("input", [p for p in placed if p.name])):
+            around = [p for p in inside if p.start <= at and end <= p.end and end > at]
+            if around:
+                inner = min(around, key=lambda p: p.end - p.start)
+                one[key] = inner.name if key == "input" else inner.block
+        at = end
 
 
 def _places(found: Sequence[Segment], pieces: Sequence[str]) -> list[int]:

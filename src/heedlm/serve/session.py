@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from heedlm.errors import HeedError
+from heedlm.instructions.frame import OWN, Frame
+from heedlm.instructions.policy import Policy
 from heedlm.messages import Chat, Message, Reply, Request, Sampling
 
 Say = Callable[[str, str], None]  # (text, style); nothing is added at the end
@@ -37,6 +39,8 @@ class Session:
     """A conversation. own: the chat it was opened with; `chat` may be the same model in another format.
 
     open: opens another model by name, for /compare.   plain: talking to the base model.   last, reply: what was asked last, and answered.
+    policy: the instruction behind the conversation, while `guided`.   history: turns as they were typed and answered, without it.
+    said, before: what was typed last, and the turns before it.
     """
 
     own: Chat
@@ -46,6 +50,7 @@ class Session:
     system: str | None
     open: Open
     keeping: Keeping | None
+    policy: Policy | None = None
     chat: Chat = field(init=False)
     base: Chat | None = None  # once it was asked for
     history: list[Message] = field(default_factory=list)
@@ -55,6 +60,10 @@ class Session:
     retries: int = 0
     parties: tuple[str, ...] = ()  # of the last comparison
     opened: dict[str, Chat] = field(default_factory=dict)
+    guided: bool = True
+    said: str = ""
+    before: tuple[Message, ...] = ()
+    frames: dict[int, Frame | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chat = self.own
@@ -66,6 +75,7 @@ class Session:
         """Begin anew; the system text stays."""
         self.history.clear()
         self.last = self.reply = None
+        self.said, self.before = "", ()
 
 
 def asked(session: Session, request: Request) -> Chat:
@@ -74,11 +84,36 @@ def asked(session: Session, request: Request) -> Chat:
 
 
 def request_of(session: Session, line: str) -> Request:
-    """What is asked when a person types `line` now."""
+    """What is asked when a person types `line` now. Raises HeedError where the instruction does not reach the model."""
     if session.plain:
         return Request(text=line)
+    return in_turns(session, session.chat, session.history, line)
+
+
+def in_turns(session: Session, chat: Chat, history: Sequence[Message], line: str) -> Request:
+    """`line` as the next turn of a conversation, as `chat` gets it: under the instruction, where there is one."""
+    return Request(messages=conversation_of(session, chat, [*history, Message("user", line)]))
+
+
+def conversation_of(session: Session, chat: Chat, turns: Sequence[Message]) -> tuple[Message, ...]:
+    """Turns with the system text, and under the instruction. Raises HeedError where it does not reach the model."""
     opening = [Message("system", session.system)] if session.system else []
-    return Request(messages=(*opening, *session.history, Message("user", line)))
+    if session.policy is None or not session.guided:
+        return (*opening, *turns)
+    return session.policy.speak([*opening, *turns], frame_of(session, chat)).messages
+
+
+def frame_of(session: Session, chat: Chat) -> Frame | None:
+    """The template and tokenizer of a model on this machine; None for an endpoint, which renders out of our sight."""
+    if id(chat) not in session.frames:
+        template: Any = getattr(chat, "template", None)
+        tokenizer: Any = getattr(chat, "tokenizer", None)
+        known = template is not None and tokenizer is not None
+        context = getattr(chat, "context", None) or 0
+        session.frames[id(chat)] = (
+            Frame(OWN, template, tokenizer, own=True, model=chat.name, context=context) if known else None
+        )
+    return session.frames[id(chat)]
 
 
 def loaded_base(session: Session) -> Chat | None:
@@ -95,9 +130,10 @@ def loaded_base(session: Session) -> Chat | None:
     return session.base
 
 
-def answer(session: Session, request: Request, temperature: float | None = None) -> None:
-    """One turn: ask, stream the answer, remember both.   temperature: for this turn alone."""
+def answer(session: Session, line: str, request: Request, temperature: float | None = None) -> None:
+    """One turn: ask, stream the answer, remember both.   line: what was typed.   temperature: for this turn alone."""
     session.last, session.reply = request, None
+    session.said, session.before = line, tuple(session.history)
     sampling = replace(
         session.sampling,
         seed=session.sampling.seed + session.retries,
@@ -107,7 +143,7 @@ def answer(session: Session, request: Request, temperature: float | None = None)
     session.reply = reply
     if request.text is None and reply.stop_reason != "error" and reply.text:
         turn = Message("assistant", reply.text, reasoning=reply.reasoning, tool_calls=reply.tool_calls)
-        session.history += [request.messages[-1], turn]
+        session.history += [Message("user", line), turn]
 
 
 def streamed(session: Session, chat: Chat, request: Request, sampling: Sampling) -> Reply:

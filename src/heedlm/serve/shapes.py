@@ -70,6 +70,21 @@ class Tool(BaseModel):
     function: ToolFunction
 
 
+class ToolName(BaseModel):
+    """The name of a tool."""
+
+    model_config = _STRICT
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class ToolChoice(BaseModel):
+    """The one tool that is to be called."""
+
+    model_config = _STRICT
+    type: Literal["function"]
+    function: ToolName
+
+
 class StreamOptions(BaseModel):
     """include_usage: a last chunk says how many tokens were used."""
 
@@ -77,11 +92,22 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class ResponseFormat(BaseModel):
-    """Replies are text; nothing forces another form."""
+class Schema(BaseModel):
+    """A JSON schema that the answer is held to, every part of it; `name`, `description` and `strict` change nothing."""
 
     model_config = _STRICT
-    type: Literal["text"]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    definition: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """json_object: the answer is a JSON object.   json_schema: a JSON value of that schema."""
+
+    model_config = _STRICT
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Schema | None = None
 
 
 class Decoding(BaseModel):
@@ -120,7 +146,7 @@ class Messages(BaseModel):
     model_config = _STRICT
     messages: Annotated[list[Turn], Field(min_length=1)]
     tools: list[Tool] | None = None
-    tool_choice: Literal["auto", "none"] | None = None
+    tool_choice: Literal["auto", "none", "required"] | ToolChoice | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     template: str = "own"
 

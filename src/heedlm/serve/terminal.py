@@ -12,9 +12,11 @@ from pathlib import Path
 from rich.console import Console
 
 from heedlm.errors import HeedError
+from heedlm.instructions.policy import Policy
 from heedlm.messages import Chat, Message, Sampling
 from heedlm.serve.beside import compare
 from heedlm.serve.formats import switch_format
+from heedlm.serve.instructed import begin, show_instruction
 from heedlm.serve.kept import save
 from heedlm.serve.keyboard import QUOTES, Joined, Keyboard
 from heedlm.serve.opening import open_chat
@@ -23,6 +25,7 @@ from heedlm.serve.session import Keeping, Open, Renders, Say, Session, answer, a
 
 COMMANDS = {
     "system": "/system TEXT   say how the model behaves; without TEXT show it; /system off ends it",
+    "instruction": "/instruction [TEXT]  the instruction as the model sees it, block by block; off and on end and resume it",
     "base": "/base [TEXT]   switch to the base model and back; with TEXT it continues TEXT",
     "format": "/format [NAME] talk on in another chat format; without NAME list them; /format own goes back",
     "compare": "/compare [@NAME ...] [TEXT]  the same text to others too: @base, @FORMAT, @RUN, @URL#MODEL",
@@ -32,8 +35,9 @@ COMMANDS = {
     "show": "/show [TEXT]   what the model saw last, or would see for TEXT, and its tokens",
     "reset": "/reset [TEXT]  forget the conversation, not the system text; begin with TEXT",
     "help": "/help          this list",
-    "quit": "/quit          leave (or Ctrl-D); Ctrl-C stops an answer",
+    "quit": "/quit          leave (or /exit, or Ctrl-D); Ctrl-C stops an answer",
 }
+_LEAVE = ("quit", "exit")
 _MANY_LINES = f"A line that ends in \\ goes on in the next; {QUOTES} opens and closes a message of many lines.\n"
 _COMMAND = re.compile(r"/([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
 
@@ -44,6 +48,7 @@ def terminal_chat(
     base: Callable[[], Chat] | None = None,
     sampling: Sampling,
     system: str | None = None,
+    policy: Policy | None = None,
     keeping: Keeping | None = None,
     other: Open = open_chat,
     history: Path | None = None,
@@ -52,14 +57,16 @@ def terminal_chat(
 ) -> None:
     """Talk with `chat` until the lines end or the person leaves.
 
-    base: loads the model before tuning, when /base first asks for it.   keeping: where /save writes.   other: opens what /compare names.
+    base: loads the model before tuning, when /base first asks for it.   policy: the instruction behind the conversation.   keeping: where /save writes.   other: opens what /compare names.
     history: a file of what was typed before.   lines: what the person types; by default the keyboard, where Ctrl-D ends them.
     write: takes the text to show, without colours; by default the terminal, with colours.
-    An error in an answer is shown and the conversation goes on without that turn.
+    An error in an answer is shown and the conversation goes on without that turn. Raises HeedError, before anything is
+    typed, where the instruction would not reach the model.
     """
     local = isinstance(chat, Renders)
     wanted = replace(sampling, top_logprobs=ALTERNATIVES) if local else sampling
-    session = Session(chat, base, wanted, _screen(write), system, other, keeping)
+    session = Session(chat, base, wanted, _screen(write), system, other, keeping, policy)
+    begin(session)
     session.say(f"{chat.name}: type a message, or /help\n", "bold")
     typed = _typed(session, lines, history)
     while True:
@@ -98,17 +105,23 @@ def _take(session: Session, line: str) -> bool:
 
 def _say_to(session: Session, line: str) -> None:
     session.retries = 0
-    answer(session, request_of(session, line))
+    try:
+        request = request_of(session, line)
+    except HeedError as error:
+        session.refuse(error)
+        return
+    answer(session, line, request)
 
 
 def _obey(session: Session, name: str, rest: str) -> bool:
     """Do what a command says; False to leave."""
-    if name == "quit":
+    if name in _LEAVE:
         return False
     verbs: dict[str, Callable[[Session, str], None]] = {
         "help": _help,
         "reset": _reset,
         "system": _system,
+        "instruction": show_instruction,
         "base": _switch,
         "format": switch_format,
         "compare": compare,
@@ -187,14 +200,18 @@ def _retry(session: Session, rest: str) -> None:
         session.say("The temperature is 0: the answer would be the same. /retry 0.8 draws another.\n", "dim")
         return
     request = session.last
-    if request.text is None and session.history[-2:-1] == [request.messages[-1]]:
+    if request.text is None and len(session.history) == len(session.before) + 2:
         del session.history[-2:]
     session.retries += 1
-    answer(session, request, temperature)
+    answer(session, session.said, request, temperature)
 
 
 def _show(session: Session, rest: str) -> None:
-    request = request_of(session, rest) if rest else session.last
+    try:
+        request = request_of(session, rest) if rest else session.last
+    except HeedError as error:
+        session.refuse(error)
+        return
     if request is None:
         session.say("Nothing was sent yet.\n", "dim")
         return

@@ -10,13 +10,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from heedlm.errors import HeedError, Problem
 from heedlm.generate.remote import Called
 from heedlm.messages import Chat, Reply, Request, Sampling
 from heedlm.synth.budget import Budget, exceeded, most_tokens
 from heedlm.synth.journal import Journal, Spent, Tokens, call_as_json, key_of
+
+if TYPE_CHECKING:
+    from heedlm.tokens.encode import Prompt
 
 BUDGET = "not asked"  # why a call has no answer, where the budget was spent
 REFUSED, LOST, SPOILT = "refused by the model", "no answer", "unusable answer"
@@ -28,6 +31,13 @@ class Metered(Protocol):
     """A chat that says of each call what it cost: one behind an endpoint."""
 
     def call(self, request: Request, sampling: Sampling) -> Called: ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A chat that shows what it sees of a request: a model on this machine."""
+
+    def render(self, request: Request) -> Prompt: ...
 
 
 class Call(NamedTuple):
@@ -332,11 +342,16 @@ class Desk:
                 self._journal.free(key, attempt, reply.text)
                 answers.append(Answer(key, None, REFUSED, reply.text))
                 continue
-            tokens = Tokens(most.prompt, len(reply.ids) or most.completion)
-            self._journal.got(key, attempt, _sound(reply), tokens, False, call_as_json(call.request, call.sampling))
+            tokens, told = self._counted(call.request, reply, most)
+            self._journal.got(key, attempt, _sound(reply), tokens, told, call_as_json(call.request, call.sampling))
             answers.append(self._kept(key))
         self._journal.settle()
         return answers
+
+    def _counted(self, request: Request, reply: Reply, most: Tokens) -> tuple[Tokens, bool]:
+        """The tokens of a call, and whether they were counted; what was not stands there with the most it can be."""
+        seen = self._chat.render(request).ids if isinstance(self._chat, Counting) else ()
+        return Tokens(len(seen) or most.prompt, len(reply.ids) or most.completion), bool(seen and reply.ids)
 
     def _kept(self, key: str) -> Answer:
         """An answer as the journal has it, so that a later run goes on from the same."""

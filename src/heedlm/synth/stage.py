@@ -28,7 +28,7 @@ from heedlm.synth.journal import Journal, Spent
 from heedlm.synth.made import Drop, Made, Origin
 from heedlm.synth.options import Mode, Options, options_of
 from heedlm.synth.self_instruct import self_instruct
-from heedlm.synth.teacher import NAMELESS, teacher_of
+from heedlm.synth.teacher import named, teacher_of
 from heedlm.synth.work import Progress, Work
 
 VERSION = 1
@@ -66,7 +66,6 @@ def synthesise(
     data: str | Path | Sequence[str | Path],
     model: str | Path | Chat,
     out: str | Path,
-    name: str = NAMELESS,
     api_key: str | None = None,
     manner: Manner | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -76,7 +75,7 @@ def synthesise(
     """Rows in `out`/rows.jsonl, made of `data` by `model`, with their account in `out`/record.
 
     mode: self-instruct, backtranslate, answer, best-of.   model: a folder, a run, a hub id, `atlas`, the address of an
-    endpoint, where `name` is the model's and the key may be needed, or any `Chat`.   options: those of `Options` that the
+    endpoint (http://HOST/v1#MODEL), where a key may be needed, or any `Chat`.   options: those of `Options` that the
     mode heeds.   manner: how to ask, over what the options say.   Raises HeedError, and KeyboardInterrupt; then what was
     answered is kept, and the same call goes on.
     """
@@ -86,7 +85,7 @@ def synthesise(
     paths = [Path(path) for path in ([data] if isinstance(data, (str, Path)) else data)]
     began = time.perf_counter()
     inputs, broken = read_texts(paths) if kind == "backtranslate" else read_prompts(paths)
-    teacher = teacher_of(model, name, api_key, chosen.timeout)
+    teacher = teacher_of(*named(model), api_key, chosen.timeout)
     chat, folder = teacher.chat, Path(out)
     origin = Origin(mode, chat.name, teacher.endpoint, chosen.licence, teacher.weights)
     known_as = chat.name if teacher.weights else teacher.who
@@ -212,6 +211,7 @@ def spent_as_json(spent: Spent, budget: Budget) -> dict[str, Any]:
     """What was spent, with money where there is a price."""
     told: dict[str, Any] = {"requests": spent.requests, "prompt_tokens": spent.tokens.prompt}
     told |= {"completion_tokens": spent.tokens.completion, "unsure_requests": spent.unsure}
+    told |= {"guessed_requests": spent.guessed}
     return told | ({"money": str(budget.cost(spent.tokens))} if budget.priced else {})
 
 

@@ -12,6 +12,15 @@ from heedlm.messages import Chat
 from heedlm.model.identity import identity
 
 NAMELESS = "default"  # as servers of a single model allow
+_WEB = ("http://", "https://")
+
+
+def named(model: str | Path | Chat) -> tuple[str | Path | Chat, str]:
+    """What stands in http://HOST/v1#MODEL: the address, and the model's name there; anything else is as it is."""
+    if not isinstance(model, (str, Path)) or not str(model).startswith(_WEB):
+        return model, NAMELESS
+    address, _, name = str(model).partition("#")
+    return address, name or NAMELESS
 
 
 class Teacher(NamedTuple):
@@ -35,7 +44,7 @@ def teacher_of(model: str | Path | Chat, name: str, api_key: str | None, timeout
     """
     if not isinstance(model, (str, Path)):
         return Teacher(model)
-    if str(model).startswith(("http://", "https://")):
+    if str(model).startswith(_WEB):
         from heedlm.generate.remote import RemoteChat
 
         parts = urlsplit(str(model))

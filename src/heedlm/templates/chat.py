@@ -72,11 +72,18 @@ def load_template(name_or_path: str | None, tokenizer: PreTrainedTokenizerBase) 
             return _finish(path.stem, path.read_text(encoding="utf-8"), tokenizer, [])
         except UnicodeDecodeError as error:
             raise HeedError("The chat template is not text in UTF-8.", str(path), "Name a Jinja file.") from error
-    raise HeedError(
-        f"There is no chat template {name_or_path!r}, neither built in nor as a file.",
-        "templates.chat",
-        nearest(name_or_path, BUILT_IN),
-    )
+    raise _unknown(name_or_path)
+
+
+def check_name(name_or_path: str | None) -> None:
+    """Raises HeedError for the name of a template that there is none of, before a tokenizer is loaded."""
+    if name_or_path is not None and name_or_path not in BUILT_IN and not Path(name_or_path).is_file():
+        raise _unknown(name_or_path)
+
+
+def _unknown(name: str) -> HeedError:
+    what = f"There is no chat template {name!r}, neither built in nor as a file."
+    return HeedError(what, "templates.chat", nearest(name, BUILT_IN))
 
 
 def with_defaults(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,18 +16,33 @@ if TYPE_CHECKING:
 
     Numbers = np.ndarray[Any, Any]
 
+TOKEN = 4  # bytes of an id, and of a weight
 _HELD = 1 << 18  # tokens kept before they are written
 
 
 class Flat:
-    """Sequences of a split. lengths, learned: tokens of each, and how many of them are learned.   rows: the row of each."""
+    """Sequences of a split. lengths, learned: tokens of each, and how many of them are learned.   rows: the row of each.
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._paths = (folder / f"{name}.ids", folder / f"{name}.weights")
+    held: these numbers of each sequence that the files hold already; what they hold behind those is cut off.
+    """
+
+    def __init__(self, folder: Path, name: str, held: Iterable[tuple[int, int, int]] = ()) -> None:
+        self._paths = self.paths(folder, name)
         self._ids, self._weights = array("i"), array("f")  # of tokens that are not written yet
+        self._sums = _sums()  # of tokens that came since the last `settle`
         self.lengths, self.learned, self.rows = array("q"), array("q"), array("q")
+        for length, learned, row in held:
+            self.lengths.append(length)
+            self.learned.append(learned)
+            self.rows.append(row)
         for path in self._paths:
-            path.write_bytes(b"")
+            path.touch()
+            os.truncate(path, TOKEN * sum(self.lengths))
+
+    @staticmethod
+    def paths(folder: Path, name: str) -> tuple[Path, Path]:
+        """The files of ids and weights."""
+        return folder / f"{name}.ids", folder / f"{name}.weights"
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -51,8 +68,18 @@ class Flat:
         ids, weights = (np.memmap(path, kind, mode="r") for path, kind in zip(self._paths, kinds, strict=True))
         return ids, weights
 
+    def settle(self) -> str:
+        """Write what is held; the checksum of the tokens that came since this was last called (see `sum_of`)."""
+        self._flush()
+        told = _told(self._sums)
+        self._sums = _sums()
+        return told
+
     def _flush(self) -> None:
-        for path, held in zip(self._paths, (self._ids.tobytes(), self._weights.tobytes()), strict=True):
+        for path, held, found in zip(
+            self._paths, (self._ids.tobytes(), self._weights.tobytes()), self._sums, strict=True
+        ):
+            found.update(held)
             with path.open("ab") as file:
                 file.write(held)
         self._ids, self._weights = array("i"), array("f")
@@ -64,3 +91,19 @@ def flat_of(folder: Path, name: str, sequences: Iterable[Encoded], rows: Iterabl
     for row, one in zip(rows, sequences, strict=True):
         made.add(row, one)
     return made
+
+
+def sum_of(ids: bytes, weights: bytes) -> str:
+    """The checksum of some tokens: of their ids, and of their weights."""
+    sums = _sums()
+    for found, part in zip(sums, (ids, weights), strict=True):
+        found.update(part)
+    return _told(sums)
+
+
+def _sums() -> tuple[hashlib.blake2b, hashlib.blake2b]:
+    return hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+
+
+def _told(sums: tuple[hashlib.blake2b, hashlib.blake2b]) -> str:
+    return "".join(found.hexdigest() for found in sums)

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from heedlm.errors import HeedError, Problem
 from heedlm.messages import Encoded, Example
 from heedlm.templates.chat import ChatTemplate, fingerprint, stop_ids
+from heedlm.templates.system import default_system
 from heedlm.tokens.documents import encode_documents
 from heedlm.tokens.encode import ids_of
 from heedlm.tokens.flat import Flat, flat_of
+from heedlm.tokens.journal import Journal, Stretch
 from heedlm.tokens.mixture import Mixed, Mixture, Stock, mix
 from heedlm.tokens.mixture import told as told_by_source
 from heedlm.tokens.proof import Proof, joined
 from heedlm.tokens.rows import Overflow, Rows, fit_rows, require_rows
 from heedlm.tokens.store import read_index
-from heedlm.tokens.write import Split, workshop, write_store
+from heedlm.tokens.write import Split, sweep, workshop, write_store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,6 +76,7 @@ def tokenise(
     if not why:
         index = read_index(folder)
         say("tokens: as before, nothing they depend on has changed")
+        sweep(folder)
         _say(say, index["counts"], index.get("sources", {}))
         return index
     if frozen and folder.is_dir():
@@ -81,8 +84,12 @@ def tokenise(
         raise HeedError(what, str(folder), "put it back, or name another --run folder")
     if folder.is_dir():
         say(f"tokens: made again, {why}")
-    with workshop(folder) as place:
-        made = {name: _made(place, name, rows, template, tokenizer, limits) for name, rows in splits.items() if rows}
+    with workshop(folder, _work_key(parts)) as place:
+        made = {
+            name: _made(Journal(place, name), name, rows, template, tokenizer, limits, say)
+            for name, rows in splits.items()
+            if rows
+        }
         _require_something(made, splits, limits)
         mixed = _mixed(made[TRAIN], splits[TRAIN], mixture, limits.seed)
         times = [mixed.times[row] for row in made[TRAIN].flat.rows]
@@ -103,6 +110,7 @@ def tokenise(
                 "fingerprint": fingerprint(template, tokenizer),
                 "source": template.source,
                 "stop_ids": list(stop_ids(template, tokenizer)),
+                "system": default_system(template, tokenizer),
             },
             "counts": counts,
             "sources": mixed.accounts,
@@ -124,32 +132,34 @@ class Made:
 
 
 def _made(
-    place: Path,
+    journal: Journal,
     name: str,
     examples: Sequence[Example],
     template: ChatTemplate,
     tokenizer: PreTrainedTokenizerBase,
     limits: Limits,
+    say: Callable[[str], None],
 ) -> Made:
-    """Encode, fit and prove a split, some rows at a time; what is made of them goes to the disk. Raises HeedError."""
-    flat, kept, shortened = Flat(place, name), 0, 0
-    proofs: list[Proof] = []
-    dropped: list[Problem] = []
+    """Encode, fit and prove a split, some rows at a time; what is made of them goes to the disk at once, and is found there
+    by who comes after a killed process. Raises HeedError."""
+    flat, there = journal.flat, journal.rows
     how = {"overflow": limits.overflow, "learn_reasoning": limits.learn_reasoning, "max_tokens": limits.max_tokens}
 
     def fitted(start: int) -> tuple[int, Rows]:
         return start, fit_rows(template, tokenizer, examples[start : start + CHUNK], **how)  # type: ignore[arg-type]
 
+    if there:
+        say(f"tokens: going on, {there:,} of {len(examples):,} rows of {name} are done")
     ids_of(tokenizer, ["."])  # turns off what its file may say about cutting and padding, while no other thread reads
-    for start, rows in _side_by_side(fitted, range(0, len(examples), CHUNK)):
+    for start, rows in _side_by_side(fitted, range(there, len(examples), CHUNK)):
         for row, sequence in zip(rows.row_of, rows.sequences, strict=True):
             flat.add(start + row, sequence)
-        proofs.append(rows.proof)
-        dropped += rows.dropped
-        kept, shortened = kept + len(rows.examples), shortened + rows.shortened
-    proof = joined(proofs)
+        end = min(start + CHUNK, len(examples))
+        journal.note(Stretch(end, len(rows.examples), rows.shortened, rows.proof, rows.dropped))
+    done = journal.done
+    proof, dropped = joined(one.proof for one in done), tuple(problem for one in done for problem in one.dropped)
     require_rows(dropped, proof, limits.overflow)
-    return Made(flat, kept, proof, tuple(dropped), shortened)
+    return Made(flat, sum(one.kept for one in done), proof, dropped, sum(one.shortened for one in done))
 
 
 def _side_by_side(make: Callable[[int], T], starts: Iterable[int]) -> Iterator[T]:
@@ -286,6 +296,17 @@ def _parts(
         "the documents to replay": _hash("\0".join(documents)),
         **({"the mixture": _hash(asked)} if (asked := mixture.settings()) else {}),
     }
+
+
+def _work_key(parts: Mapping[str, str]) -> str:
+    """All that what is being made depends on: mixture and documents come later, and other versions may make other tokens."""
+    from importlib.metadata import version
+
+    from heedlm import __version__
+
+    own = ("the tokenizer", "the chat template", "the limits", "the rows")
+    made_by = [__version__, *(f"{name} {version(name)}" for name in ("transformers", "tokenizers", "jinja2"))]
+    return _hash("\n".join([*(parts[name] for name in own), *made_by]))
 
 
 def _changed(folder: Path, parts: Mapping[str, str]) -> str:

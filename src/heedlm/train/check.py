@@ -39,6 +39,8 @@ from heedlm.train.stage import Observer, pick_precision
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_FORWARD = 1 / 3  # of the time of a step: its forward pass, which is all that validation does
+
 
 class Machine(NamedTuple):
     """cores, threads: there are, and that torch uses.   memory, available: bytes.   bf16: products in hardware."""
@@ -104,7 +106,8 @@ class Proposal(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """The run as it would be. memory: bytes by part (train.memory.Need).   seconds: None where no step could be timed."""
+    """The run as it would be. memory: bytes by part (train.memory.Need).   seconds: of all steps and validations; None where
+    no step could be timed."""
 
     trainable: int
     method: str
@@ -278,13 +281,18 @@ def _plan(recipe: Recipe, run: Run, trainee: Trainee) -> tuple[Planned, list[str
     warned: list[str] = []
     observer = Observer(said.append, lambda step, of, report: None, warn=warned.append)
     settling = _Settling(recipe, observer, device_memory_bytes(trainee.device))
-    sequences, _ = open_splits(run)
+    sequences, validation = open_splits(run)
     plan, loader = make_plan(recipe, sequences, trainee, settling.settle, observer, ALONE)
     facts = settling.facts
     others = [_proposal(one, loader, settling.available) for one in settling.others]
     pace = measure_pace(trainee, plan, loader)
     tokens = sum(loader.lengths()) * plan.num_steps / max(1, loader.steps_in_epoch(0))
-    seconds = pace.step * plan.num_steps + pace.token * tokens
+    steps_seconds = pace.step * plan.num_steps + pace.token * tokens
+    seconds = steps_seconds
+    if validation:
+        every = recipe.train.eval_every or loader.steps_in_epoch(0)
+        seen = -(-plan.num_steps // max(1, every)) * sum(replace(loader, sequences=validation).lengths())
+        seconds += pace.token * seen * _FORWARD
     return Planned(
         trainable=sum(p.numel() for p in trainee.model.parameters() if p.requires_grad),
         method=recipe.model.method,
@@ -298,7 +306,7 @@ def _plan(recipe: Recipe, run: Run, trainee: Trainee) -> tuple[Planned, list[str
         memory=dict(facts["need"]),
         available=settling.available,
         seconds=seconds,
-        tokens_per_second=tokens / max(seconds, 1e-9),
+        tokens_per_second=tokens / max(steps_seconds, 1e-9),
         proposals=others,
         notes=said,
     ), warned
@@ -325,7 +333,7 @@ def _proposal(fitting: Fitting, loader: Loader, available: int) -> Proposal:
     name = {"off": "everything kept", "selective": "every second layer again", "full": "all layers again"}[
         way.recompute
     ]
-    if way.at_once and way.recompute == "off":
+    if way.at_once:
         name += ", no holes in memory"
     cut = -(-loader.tokens_per_step // way.micro_tokens)
     return Proposal(name, way.micro_tokens, cut, of.peak, of.peak <= FILL * available)

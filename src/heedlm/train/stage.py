@@ -77,9 +77,9 @@ class Observer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a run will do, decided before the first step.
+    """All that a run will do, decided before the first step. loader_of: the loader of each epoch.   lr: peak.
 
-    loader_of: the loader of each epoch.   num_steps: optimiser steps.   lr: peak.   packing: how documents reach the model.
+    num_steps: optimiser steps.   packing: how documents reach the model.   objective: what the steps make smaller.
     """
 
     loader_of: Callable[[int], Loader]
@@ -87,6 +87,7 @@ class Plan:
     lr: float
     packing: Packing
     precision: torch.dtype
+    objective: StepLoss = token_nll
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,6 @@ def run_fit(
     """Fit with logs, validation, best weights and checkpoints; goes on from the newest checkpoint in the run folder.
 
     Of several ranks all compute, and the first one writes.
-
     Evaluates every `config.eval_every` steps (default: at each epoch's end) and at the end. With a validation split the
     weights of the lowest loss are in `model` afterwards, unless `on_evaluate` chooses others.   row_names: of training
     sequences, for messages; where they are given, the loss of every row is kept in rows.jsonl.
@@ -216,7 +216,7 @@ class _Fitting:
     def __post_init__(self) -> None:
         self.optimizer = adamw(self.model, self.config.weight_decay)
         self.forward = self.ranks.with_root(lambda: target_logits(self.model, self.plan.packing))
-        self.rows = RowLosses(token_nll)
+        self.rows = RowLosses(self.plan.objective)
         self.gauge = self.observer.gauge(self.model, self.plan.precision) if self.observer.gauge else None
         self.objective = self.gauge.watching(self.rows) if self.gauge else self.rows
         self.spike = Spike(self.config.spike)

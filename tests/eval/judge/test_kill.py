@@ -31,7 +31,7 @@ def wrong(number: int) -> str:
 
 
 def got(folder: Path) -> int:
-    path = folder / "judge" / "journal.jsonl"
+    path = next((folder / "judge" / "judges").glob("*/journal.jsonl"), folder / "none")
     return path.read_bytes().count(b'"event": "got"') if path.is_file() else 0
 
 

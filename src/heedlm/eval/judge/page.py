@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from importlib.resources import files
 
+from heedlm.eval.html_parts import text as _text
 from heedlm.eval.judge.asking import PairVerdict, PointsVerdict
 from heedlm.eval.judge.report import (
     agreement_lines,
@@ -100,8 +100,3 @@ def _list(lines: Iterable[str]) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} … ({len(text) - _LONGEST:,} more characters)"
-
-
-def _text(value: str) -> str:
-    """Text for the page: escaped, and without the control characters that HTML forbids."""
-    return escape("".join(char if char >= " " or char in "\n\t" else "\ufffd" for char in value))

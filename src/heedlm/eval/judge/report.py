@@ -65,17 +65,18 @@ def sure(rate: Rate) -> bool:
 def judgements(report: JudgeReport) -> tuple[Judgement, ...]:
     """The figures as the page of an evaluation shows them, in a section of their own."""
     found = []
+    ended = tuple(_ended(report))
     for pair in report.pairs:
         if pair.all is not None:
             what = f"{pair.second} preferred to {pair.first}, a tie counting half"
-            rate, notes = pair.all, (*pair_caveats(pair), *pair_lines(pair))
+            rate, notes = pair.all, (*pair_caveats(pair), *pair_lines(pair), *ended)
             found.append(Judgement(what, report.judge, rate.n, rate.rate, rate.low, rate.high, 0.5, notes))
     reach = report.rubric.most - 1
     for one in report.points:
         if one.n:
             what = f"{one.name}: points of 1 to {report.rubric.most}, as a share"
             share, low, high = ((value - 1) / reach for value in (one.mean, one.low, one.high))
-            found.append(Judgement(what, report.judge, one.n, share, low, high, None, tuple(points_lines(one))))
+            found.append(Judgement(what, report.judge, one.n, share, low, high, None, (*points_lines(one), *ended)))
     return tuple(found)
 
 
@@ -209,10 +210,15 @@ def shared_lines(report: JudgeReport) -> list[str]:
     found = [*report.notes, *agreement_lines(report.points_agreement)]
     found.append(f"Rubric: {report.rubric.name}{'; the row’s own answer was shown' if report.reference else ''}.")
     found.append(f"Asked in all: {spent['requests']:,} requests, {tokens}{money}{kept}.")
-    if report.stopped is not None:
-        left = max((pair.missing.get(NOT_ASKED, 0) for pair in report.pairs), default=0)
-        found.append(f"Stopped at the budget of {report.stopped}{f', {left:,} items not asked' if left else ''}.")
-    return found
+    return [*found, *_ended(report)]
+
+
+def _ended(report: JudgeReport) -> list[str]:
+    """That the budget ended it, where it did."""
+    if report.stopped is None:
+        return []
+    left = max((pair.missing.get(NOT_ASKED, 0) for pair in report.pairs), default=0)
+    return [f"Stopped at the budget of {report.stopped}{f', {left:,} items not asked' if left else ''}."]
 
 
 def to_terminal(report: JudgeReport) -> Group:

@@ -10,6 +10,7 @@ from heedlm.instructions.optimize.ledger import Ledger, fingerprint
 
 PROBES = 12  # changes tried
 ITEMS = 32  # items each is tried on, where a quarter of the budget reaches for them
+NEAR_ZERO = 0.05  # mean score up to which right answers are too rare to steer a search
 _FEWEST = 8
 
 
@@ -19,7 +20,8 @@ class Headroom:
 
     seed: mean score of the seed.   best: of the best change, flattered by having been chosen.   oracle: if each item had
     the best of all its answers.   low: of the worst change.   changed: share of items on which any change does otherwise.
-    tried: changes.   why: no headroom, in a sentence; "" where there is some.
+    tried: changes.   why: no headroom, in a sentence; "" where there is some.   blind: neither the seed nor any change is
+    right on more than NEAR_ZERO of the items, and the model tells how likely it finds the right answers.
     """
 
     items: int
@@ -30,6 +32,7 @@ class Headroom:
     oracle: float
     changed: float
     why: str = ""
+    blind: bool = False
 
 
 def headroom(
@@ -48,13 +51,14 @@ def headroom(
     columns = list(zip(base, *found, strict=True))
     oracle = sum(max(column) for column in columns) / len(seen)
     mean = sum(base) / len(seen)
+    blind = ledger.tells_likelihood and max(mean, *means) <= NEAR_ZERO
     why = ""
     if not tried:
         why = "nothing may be changed: all blocks are frozen, and no layout is left to try"
     elif min(base) >= 1:
         if min(ledger.scores([seed], dev)[0]) >= 1:
             why = f"the seed is right on all {len(seen) + len(dev)} items that were tried"
-    elif oracle <= mean:
+    elif oracle <= mean and not blind:
         why = f"none of {len(tried)} changes does better on any of {len(seen)} items"
     changed = sum(len(set(column)) > 1 for column in columns) / len(seen)
-    return Headroom(len(seen), len(tried), mean, max(means), min(means), oracle, changed, why)
+    return Headroom(len(seen), len(tried), mean, max(means), min(means), oracle, changed, why, blind and not why)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from heedlm.errors import HeedError
 from heedlm.instructions.bench import Candidate
@@ -17,6 +17,7 @@ from heedlm.runs import append_jsonl, cut_jsonl, read_jsonl
 
 # Scores in 0..1 of candidates on items, one list for each candidate, in the order of the items.
 Evaluate = Callable[[Sequence[Candidate], Sequence[int]], list[list[float]]]
+Measure = Literal["score", "likelihood"]
 _BATCH = 64  # scores between two lines of the journal
 
 
@@ -26,16 +27,29 @@ class Exhausted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """calls: scores to be paid for, the sealed test's among them.   minutes: of asking while searching; None no limit."""
+    """calls: scores to be paid for, the sealed test's among them.   minutes: of asking while searching; None no limit.
+    money: for all answers, the sealed test's among them, in the currency of the prices; None no limit."""
 
     calls: int
     minutes: float | None = None
+    money: float | None = None
 
     def __post_init__(self) -> None:
         if self.calls <= 0:
             raise HeedError(f"a budget of {self.calls} calls buys nothing", "--budget", "--budget 2000")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
             raise HeedError(f"a budget of {self.minutes} minutes buys nothing", "--minutes", "--minutes 30")
+        if self.money is not None and not (math.isfinite(self.money) and self.money > 0):
+            raise HeedError(f"a budget of {self.money} buys nothing", "--money", "--money 2.50")
+
+
+class Costs(Protocol):
+    """What asking costs. quote: at most, for a candidate on items.   spent: by all that was asked so far."""
+
+    def quote(self, candidate: Candidate, items: Sequence[int]) -> float: ...
+
+    @property
+    def spent(self) -> float: ...
 
 
 def fingerprint(candidate: Candidate) -> str:
@@ -79,8 +93,9 @@ class Journal:
         cut_jsonl(path, len(lines))  # a last line that a kill cut short
         self.lines = lines[1:]
 
-    def add(self, key: str, scores: Mapping[int, float], seconds: float) -> None:
+    def add(self, key: str, scores: Mapping[int, float], seconds: float, money: float = 0.0) -> None:
         line = {"step": len(self.lines), "candidate": key, "seconds": round(seconds, 4)}
+        line |= {"money": money} if money else {}
         line |= {"items": list(scores), "scores": list(scores.values())}
         append_jsonl(self.path, line)
         self.lines.append(line)
@@ -91,7 +106,9 @@ class Ledger:
 
     evaluate: asks the model.   reserve: calls that `scores` may not touch, kept for the sealed test.   journal: where
     the scores of an earlier run are found and new ones are kept.   on_paid(calls, of): heard after
-    each batch.   clock: seconds.
+    each batch.   clock: seconds.   likely: the likelihood of the right answers, where the model tells; `measure` says
+    which of the two `scores` means, and each is paid for on its own.   costs: for a budget of money; sealed: the items
+    of the test, for two candidates of which money is kept.
     """
 
     def __init__(
@@ -103,19 +120,29 @@ class Ledger:
         journal: Journal | None = None,
         on_paid: Callable[[int, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        likely: Evaluate | None = None,
+        costs: Costs | None = None,
+        sealed: Sequence[int] = (),
     ) -> None:
         if reserve >= budget.calls:
             what = f"{budget.calls:,} calls do not reach: the sealed test alone takes {reserve:,}"
             raise HeedError(what, "--budget", f"--budget {max(4 * reserve, 1000)}, or fewer items in the test")
-        self.budget, self.reserve, self.calls, self.seconds = budget, reserve, 0, 0.0
+        self.budget, self.reserve, self.calls, self.seconds, self.money = budget, reserve, 0, 0.0, 0.0
+        self.measure: Measure = "score"
         self.table: dict[str, dict[int, float]] = {}
         self.candidates: dict[str, Candidate] = {}
-        self._evaluate, self._journal, self._on_paid, self._clock = evaluate, journal, on_paid, clock
-        self._before: dict[str, dict[int, tuple[float, float]]] = {}  # of an earlier run: score, seconds
+        self._asks: dict[Measure, Evaluate] = {"score": evaluate}
+        if likely is not None:
+            self._asks["likelihood"] = likely
+        self._journal, self._on_paid, self._clock = journal, on_paid, clock
+        self._costs, self._sealed, self._dearest = costs, tuple(sealed), 0.0
+        self._first: Candidate | None = None
+        self._before: dict[str, dict[int, tuple[float, float, float]]] = {}  # of an earlier run: score, seconds, money
         for line in journal.lines if journal is not None else ():
-            each = line["seconds"] / max(1, len(line["items"]))
+            count = max(1, len(line["items"]))
+            each = line["seconds"] / count, line.get("money", 0.0) / count
             known = self._before.setdefault(line["candidate"], {})
-            known.update({item: (score, each) for item, score in zip(line["items"], line["scores"], strict=True)})
+            known.update({item: (score, *each) for item, score in zip(line["items"], line["scores"], strict=True)})
 
     @property
     def left(self) -> int:
@@ -123,11 +150,19 @@ class Ledger:
         return 0 if self._late else max(0, self.budget.calls - self.reserve - self.calls)
 
     @property
+    def tells_likelihood(self) -> bool:
+        return "likelihood" in self._asks
+
+    @property
     def _late(self) -> bool:
         return self.budget.minutes is not None and self.seconds >= self.budget.minutes * 60
 
+    def known(self, candidate: Candidate, measure: Measure = "score") -> Mapping[int, float]:
+        """What is known of a candidate, by item."""
+        return self.table.get(_key(candidate, measure), {})
+
     def missing(self, candidate: Candidate, items: Sequence[int]) -> list[int]:
-        known = self.table.get(fingerprint(candidate), {})
+        known = self.known(candidate, self.measure)
         return [item for item in dict.fromkeys(items) if item not in known]
 
     def scores(self, candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
@@ -139,39 +174,76 @@ class Ledger:
         return self._paid(candidates, items, timed=True)
 
     def sealed_scores(self, candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
-        """The same out of the reserve, which always reaches for what it was made for."""
+        """The same out of the reserve, which always reaches for what it was made for; never likelihoods."""
+        self.measure = "score"
         return self._paid(candidates, items, timed=False)
+
+    def afford(self, money: float) -> None:
+        """Raises Exhausted where so much more would pass the budget, with what is kept for the sealed test."""
+        limit = self.budget.money
+        if limit is not None and self.money + money + self._dearest > limit:
+            raise Exhausted(
+                f"the money is over: {self.money:.4g} of {limit:.4g} spent, the rest kept for the sealed test"
+            )
+
+    def spend(self, money: float) -> None:
+        """Count money for something that is no score."""
+        self.money += money
+
+    def _quoted(self, candidate: Candidate, batch: Sequence[int]) -> None:
+        """Keep money for the sealed test of the first candidate and of the dearest, this one among them, and see whether
+        the batch can be paid as well."""
+        if self.budget.money is None or self._costs is None:
+            return
+        if self._first is None:
+            self._first = candidate
+        own = self._costs.quote(self._first, self._sealed) + self._costs.quote(candidate, self._sealed)
+        held, self._dearest = self._dearest, max(self._dearest, own)
+        try:
+            self.afford(self._costs.quote(candidate, batch))
+        except Exhausted:
+            self._dearest = held
+            raise
 
     def _paid(self, candidates: Sequence[Candidate], items: Sequence[int], timed: bool) -> list[list[float]]:
         for one in candidates:
-            key = fingerprint(one)
-            self.candidates.setdefault(key, one)
+            self.candidates.setdefault(fingerprint(one), one)
             missing = self.missing(one, items)
             for start in range(0, len(missing), _BATCH):
+                batch = missing[start : start + _BATCH]
                 if timed and self._late:
                     raise Exhausted("the minutes are over")
-                self._pay(one, key, missing[start : start + _BATCH])
-        return [[self.table[fingerprint(one)][item] for item in items] for one in candidates]
+                if timed:
+                    self._quoted(one, batch)
+                self._pay(one, batch)
+        return [[self.known(one, self.measure)[item] for item in items] for one in candidates]
 
-    def _pay(self, candidate: Candidate, key: str, batch: Sequence[int]) -> None:
+    def _pay(self, candidate: Candidate, batch: Sequence[int]) -> None:
         """Score a batch. What an earlier run paid for is paid for here as well, though not asked: so a search that goes on
         takes the same turns as one that was never stopped."""
+        key = _key(candidate, self.measure)
         known = {item: self._before[key][item] for item in batch if item in self._before.get(key, {})}
         asked = [item for item in batch if item not in known]
-        fresh = {item: score for item, (score, _) in known.items()}
-        took = sum(seconds for _, seconds in known.values())
+        fresh = {item: score for item, (score, _, _) in known.items()}
+        took = sum(seconds for _, seconds, _ in known.values())
+        paid = sum(money for _, _, money in known.values())
         if asked:
-            began = self._clock()
-            (found,) = self._evaluate([candidate], asked)
+            began, before = self._clock(), self._costs.spent if self._costs else 0.0
+            (found,) = self._asks[self.measure]([candidate], asked)
             assert len(found) == len(asked), "one score for each item"
-            spent = self._clock() - began
+            spent, cost = self._clock() - began, (self._costs.spent if self._costs else 0.0) - before
             new = {item: float(score) for item, score in zip(asked, found, strict=True)}
             if self._journal is not None:
-                self._journal.add(key, new, spent)
+                self._journal.add(key, new, spent, cost)
             fresh |= new
-            took += spent
+            took, paid = took + spent, paid + cost
         self.table.setdefault(key, {}).update(fresh)
         self.calls += len(batch)
         self.seconds += took
+        self.money += paid
         if self._on_paid is not None:
             self._on_paid(self.calls, self.budget.calls)
+
+
+def _key(candidate: Candidate, measure: Measure) -> str:
+    return fingerprint(candidate) + ("" if measure == "score" else f" {measure}")

@@ -17,8 +17,8 @@ from heedlm.instructions.values import wording
 from heedlm.templates.sandbox import FillError
 
 P = ParamSpec("P")
-Stage = Literal["format", "blocks", "shots", "edits"]
-STAGES: tuple[Stage, ...] = ("format", "blocks", "shots", "edits")
+Stage = Literal["format", "blocks", "shots", "edits", "reflect"]
+STAGES: tuple[Stage, ...] = ("format", "blocks", "shots", "edits")  # those that need no other model
 _LABELS = 12  # distinct right answers up to which a task counts as a choice among labels
 _LABEL = 40  # characters of the longest label
 _SIZES = (1, 2, 4, 8)  # of sets of demonstrations
@@ -54,7 +54,7 @@ def moves_of(
         return list(_blocks(candidate.instruction, labels))
     if stage == "shots":
         return list(_shots(candidate.instruction, pool, random.Random(seed)))
-    return list(_edits(candidate.instruction))
+    return list(_edits(candidate.instruction)) if stage == "edits" else []
 
 
 def _format(candidate: Candidate) -> Iterator[Move]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +17,11 @@ from heedlm.instructions.blocks import Instruction
 from heedlm.instructions.cases import Case
 from heedlm.instructions.frame import COMPLETION, OWN, Frame, frame_for
 from heedlm.instructions.optimize.gate import Gated, digest_of, gate
-from heedlm.instructions.optimize.ledger import Budget, Journal, Ledger, fingerprint
+from heedlm.instructions.optimize.ledger import Budget, Evaluate, Journal, Ledger, fingerprint
+from heedlm.instructions.optimize.money import Price, Till
 from heedlm.instructions.optimize.moves import STAGES, Stage, shots_of
+from heedlm.instructions.optimize.reflect import Reflector, reflect
+from heedlm.instructions.optimize.reflector import reflector_of
 from heedlm.instructions.optimize.search import Found, Plan, search
 from heedlm.instructions.optimize.splits import Split, split
 from heedlm.instructions.replies import Store
@@ -34,7 +39,8 @@ Verdict = Literal["better", "kept", "no headroom"]
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to optimise, on what. model: as `heed prompt test` takes it.   sealed: the test cases, where they are a file of
-    their own.   out: the folder of the lock file and of all that a resumed search needs."""
+    their own.   out: the folder of the lock file and of all that a resumed search needs.   reflector: the model of the
+    stage reflect, "" for none.   price, reflector_price: of the two models' tokens; None is not counted."""
 
     instruction: Instruction
     model: str
@@ -46,6 +52,9 @@ class Job:
     epsilon: float = 0.01
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
+    reflector: str = ""
+    price: Price | None = None
+    reflector_price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class Done:
     gated: Gated
     calls: int
     lock: Path
+    money: float = 0.0
 
 
 def optimize(
@@ -69,8 +79,10 @@ def optimize(
     """Search, open the sealed test once, write lock.json and best.prompty. The same call again goes on after a kill.
 
     Raises HeedError for cases too few, a test that overlaps, a budget that does not reach, a journal of another search,
-    a sealed test that was opened for another pair; endpoint.Interrupted where an endpoint is down.
+    a sealed test that was opened for another pair, a stage or a budget of money that lacks what it needs;
+    endpoint.Interrupted where an endpoint is down.
     """
+    _sensible(job)
     cases, parts = split(job.cases, job.sealed, seed=job.seed)
     (contender,) = contenders_of([job.model])
     seed = Candidate(job.instruction, frame=_frame(contender), label=job.instruction.name)
@@ -82,14 +94,19 @@ def optimize(
     head = {"version": VERSION, "instruction": fingerprint(seed), "model": bench.model, "cases": digest_of(cases)}
     head |= {"stages": job.stages, "epsilon": job.epsilon, "seed": job.seed, "sampling": asdict(job.sampling)}
     head |= {"split": [len(part) for part in (parts.pool, parts.race, parts.dev, parts.test)]}
+    head |= {"reflector": job.reflector} if job.reflector else {}
+    till = Till(bench, job.price) if job.price is not None else None
     ledger = Ledger(
-        _evaluator(bench),
+        _evaluator(bench, till),
         job.budget,
         reserve=2 * len(parts.test),
         journal=Journal(job.out / JOURNAL, head),
         on_paid=on_paid,
+        likely=_likely(bench, contender, parts),
+        costs=till,
+        sealed=parts.test,
     )
-    found = search(ledger, seed, parts, _plan(job, bench, parts), on_stage)
+    found = search(ledger, seed, parts, _plan(job, bench, parts, ledger), on_stage)
     groups = [cases[item].group or item for item in parts.test]
     test = digest_of([cases[item] for item in parts.test])
     gated = gate(ledger, seed, found.chosen, parts.test, job.out / SEALED, test, groups=groups)
@@ -98,7 +115,23 @@ def optimize(
     write_text(job.out / BEST, write(_carried(best)))
     lock = job.out / LOCK
     write_json(lock, _lock(job, bench, ledger, cases, parts, found, gated, verdict, best))
-    return Done(verdict, best, found, gated, ledger.calls, lock)
+    return Done(verdict, best, found, gated, ledger.calls, lock, ledger.money)
+
+
+def _sensible(job: Job) -> None:
+    if "reflect" in job.stages and not job.reflector:
+        what = "the stage reflect asks a strong model for other words, and none is named"
+        raise HeedError(what, "--stages", "--reflector http://HOST/v1#MODEL, or leave reflect out")
+    asked = {"--price": (job.model, job.price)}
+    asked |= {"--reflector-price": (job.reflector, job.reflector_price)} if job.reflector else {}
+    if job.budget.money is None:
+        return
+    for option, (name, price) in asked.items():
+        if is_endpoint(name) and price is None:
+            what = f"what {name} costs is not known, and money is to be counted"
+            raise HeedError(what, "--money", f"{option} 0.15,0.60   (of a million tokens, sent and written)")
+    if all(price is None for _, price in asked.values()):
+        raise HeedError("models of this machine cost nothing", "--money", "--budget and --minutes bound a search here")
 
 
 def _frame(contender: Contender) -> Frame | None:
@@ -120,7 +153,7 @@ def _checked(seed: Candidate, cases: Sequence[Case]) -> None:
     Bench(_Nobody(), cases).compiled([seed], range(len(cases)))  # type: ignore[arg-type]
 
 
-def _evaluator(bench: Bench) -> Callable[[Sequence[Candidate], Sequence[int]], list[list[float]]]:
+def _evaluator(bench: Bench, till: Till | None = None) -> Evaluate:
     """Scores of a bench; an item without an answer is an error, never a wrong answer."""
 
     def evaluate(candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
@@ -129,12 +162,27 @@ def _evaluator(bench: Bench) -> Callable[[Sequence[Candidate], Sequence[int]], l
         if failed is not None:
             mend = "run the same command again: what was answered is kept"
             raise HeedError(f"no answer to the case {failed.item!r}: {failed.error}", bench.model, mend)
+        if till is not None:
+            for one, row in zip(candidates, rows, strict=True):
+                till.charge(one, items, row)
         return [[one.score for one in row] for row in rows]
 
     return evaluate
 
 
-def _plan(job: Job, bench: Bench, parts: Split) -> Plan:
+def _likely(bench: Bench, contender: Contender, parts: Split) -> Evaluate | None:
+    """How likely the model finds a token of the right answers, in 0..1; None where it does not tell, or some case of train
+    or dev has no right answer."""
+    if is_endpoint(contender.name) or not all(bench.cases[item].target for item in (*parts.race, *parts.dev)):
+        return None
+
+    def likely(candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
+        return [[math.exp(one) for one in row] for row in bench.likelihoods(candidates, items)]
+
+    return likely
+
+
+def _plan(job: Job, bench: Bench, parts: Split, ledger: Ledger) -> Plan:
     pool = shots_of([(bench.cases[item].values, bench.cases[item].target) for item in parts.pool], job.instruction)
     labels = [bench.cases[item].target for item in (*parts.pool, *parts.race) if bench.cases[item].target]
 
@@ -148,7 +196,15 @@ def _plan(job: Job, bench: Bench, parts: Split) -> Plan:
     def size(candidate: Candidate) -> float:
         return bench.tokens(candidate, parts.dev[:_SIZED])
 
-    return Plan(job.stages, job.epsilon, tuple(pool), tuple(labels), job.seed, usable, size)
+    @cache
+    def opened() -> Reflector:
+        return reflector_of(job.reflector, bench, ledger, usable, price=job.reflector_price, seed=job.seed)
+
+    def reflected(seat: Candidate, items: Sequence[int], calls: int) -> Candidate | None:
+        return reflect(ledger, seat, items, calls, opened(), seed=job.seed)
+
+    asked = reflected if job.reflector else None
+    return Plan(job.stages, job.epsilon, tuple(pool), tuple(labels), job.seed, usable, size, asked)
 
 
 def _carried(candidate: Candidate) -> Instruction:
@@ -182,11 +238,12 @@ def _lock(
         "headroom": None if found.headroom is None else asdict(found.headroom),
         "steps": [asdict(one) for one in found.steps],
         "ended": found.ended,
-        "budget": {"calls": job.budget.calls, "minutes": job.budget.minutes, "spent": ledger.calls},
+        "budget": {**asdict(job.budget), "spent": ledger.calls, "spent_money": round(ledger.money, 6)},
         "split": {name: [ids[item] for item in getattr(parts, name)] for name in ("pool", "race", "dev", "test")},
         "candidates": [
             {"name": one.name, "fingerprint": key, "layout": asdict(one.layout), "source": write(_carried(one))}
-            | {"scores": {ids[item]: score for item, score in sorted(ledger.table[key].items())}}
+            | {"scores": {ids[item]: score for item, score in sorted(ledger.known(one).items())}}
+            | {"likelihoods": {ids[item]: each for item, each in sorted(ledger.known(one, "likelihood").items())}}
             for key, one in ledger.candidates.items()
         ],
     }

@@ -10,8 +10,8 @@ from itertools import chain, zip_longest
 from heedlm.eval.stats import Difference, paired_difference
 from heedlm.instructions.bench import Candidate
 from heedlm.instructions.blocks import Shot
-from heedlm.instructions.optimize.headroom import Headroom, headroom
-from heedlm.instructions.optimize.ledger import Exhausted, Ledger, fingerprint
+from heedlm.instructions.optimize.headroom import ITEMS, NEAR_ZERO, Headroom, headroom
+from heedlm.instructions.optimize.ledger import Exhausted, Ledger, Measure, fingerprint
 from heedlm.instructions.optimize.moves import STAGES, Move, Stage, moves_of
 from heedlm.instructions.optimize.race import Raced, race
 from heedlm.instructions.optimize.splits import Split
@@ -30,6 +30,7 @@ class Plan:
     stages: in this order.   epsilon: the loss, in 0..1, that dev must rule out before a winner is handed on.   pool:
     demonstrations.   labels: right answers of the train cases.   seed: of all that is drawn.
     usable: whether a candidate compiles; only those cost a call.   size: the length by which the shortest is chosen.
+    reflect: the stage of that name: what becomes of a seat on these items for so many calls, None for nothing better.
     """
 
     stages: tuple[Stage, ...] = STAGES
@@ -39,11 +40,13 @@ class Plan:
     seed: int = 0
     usable: Callable[[Candidate], bool] = lambda candidate: True
     size: Callable[[Candidate], float] = lambda candidate: float(_length(candidate))
+    reflect: Callable[[Candidate, Sequence[int], int], Candidate | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage. verdict: "handed on", "not confirmed", "nothing better" or "budget too small".   moves: tried."""
+    """One stage. verdict: "handed on", "not confirmed", "nothing better" or "budget too small".   moves: tried.
+    measure: by which it searched."""
 
     stage: Stage
     moves: int
@@ -51,6 +54,7 @@ class Step:
     verdict: str
     dev: Difference | None
     calls: int
+    measure: Measure = "score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,15 @@ def search(
         if room.why:
             say("headroom", room.why)
             return Found(seed, seed, room, (), ended="no headroom")
+        if room.blind:
+            ledger.measure = "likelihood"
+            say("headroom", "hardly an answer is right: searching by the likelihood of the right ones")
         ledger.scores([seed], split.dev)
         twice = ledger.left // (2 * len(plan.stages)) >= 2 * len(split.dev)  # else a second time would starve the first
         visits = [(stage, cycle) for cycle in range(2 if twice else 1) for stage in plan.stages]
         for place, (stage, cycle) in enumerate(visits):
             shares = [_WEIGHTS[later] for _, later in visits[place:]]
+            _open_eyes(ledger, confirmed, split, say)
             step = _stage(ledger, confirmed, stage, cycle, split, plan, ledger.left * shares[0] // sum(shares), say)
             steps.append(step)
             say(stage, f"{step.verdict}: {step.winner}" if step.winner else step.verdict)
@@ -114,22 +122,46 @@ def _stage(
 ) -> Step:
     """Race single moves, then what the best of them give together; confirm the winner on dev, where it joins `confirmed`."""
     began, seat = ledger.calls, confirmed[-1]
-    moves = _usable(moves_of(stage, seat, plan.pool, plan.labels, seed=plan.seed + cycle), seat, plan)
     budget = calls - len(split.dev)
+    moves: list[Move] = []
     winner = None
-    if moves and budget >= _LEAST:
-        say(stage, f"{len(moves)} moves from {seat.name}")
-        winner = _climb(ledger, seat, moves, split.race, budget, plan)
+    if stage == "reflect":
+        if plan.reflect is not None and budget >= _LEAST:
+            say(stage, f"asking for other words from {seat.name}")
+            winner = plan.reflect(seat, split.race, budget)
+    else:
+        moves = _usable(moves_of(stage, seat, plan.pool, plan.labels, seed=plan.seed + cycle), seat, plan)
+        if moves and budget >= _LEAST:
+            say(stage, f"{len(moves)} moves from {seat.name}")
+            winner = _climb(ledger, seat, moves, split.race, budget, plan)
     if winner is None:
-        verdict = "budget too small" if moves and budget < _LEAST else "nothing better"
-        return Step(stage, len(moves), "", verdict, None, ledger.calls - began)
+        few = budget < _LEAST and (moves or stage == "reflect")
+        verdict = "budget too small" if few else "nothing better"
+        return Step(stage, len(moves), "", verdict, None, ledger.calls - began, ledger.measure)
     before, after = ledger.scores([seat, winner], split.dev)
     found = paired_difference(before, after, level=_LEVEL, seed=plan.seed)
     good = found.low >= -plan.epsilon
     if good:
         confirmed.append(winner)
     verdict = "handed on" if good else "not confirmed"
-    return Step(stage, len(moves), winner.name, verdict, found, ledger.calls - began)
+    return Step(stage, len(moves), winner.name, verdict, found, ledger.calls - began, ledger.measure)
+
+
+def _open_eyes(ledger: Ledger, confirmed: Sequence[Candidate], split: Split, say: Callable[[str, str], None]) -> None:
+    """Search by answers again, once the seat that likelihood has led to is right often enough."""
+    if ledger.measure == "score":
+        return
+    ledger.measure = "score"
+    try:
+        (scores,) = ledger.scores([confirmed[-1]], split.race[:ITEMS])
+        if sum(scores) / len(scores) > NEAR_ZERO:
+            ledger.scores([confirmed[0], confirmed[-1]], split.dev)
+            say("headroom", "right answers have come: searching by them")
+            return
+    except Exhausted:
+        ledger.measure = "likelihood"  # by which all is known that the search is to end with
+        raise
+    ledger.measure = "likelihood"
 
 
 def _climb(

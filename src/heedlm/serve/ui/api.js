@@ -51,7 +51,9 @@ async function problem(response) {
   if (response.status === 401 || (response.status === 403 && found.code === "invalid_api_key")) listeners.locked();
   if (found.mend) found.message = found.message?.replace(` (${found.mend})`, ""); // said below it
   const message = found.message || detail(found.detail) || `The server said ${response.status} ${response.statusText}`;
-  return new ApiError(response.status, message, found.mend || "", wait);
+  const error = new ApiError(response.status, message, found.mend || "", wait);
+  error.problems = found.problems ?? [];
+  return error;
 }
 
 const detail = (value) => (Array.isArray(value) ? value.map((one) => one.msg).join("; ") : value);

@@ -6,12 +6,14 @@ import { drawCases, loadCases } from "./cases.js";
 import { $, button, dialog, field, fill, h, icon, say } from "./dom.js";
 import { exportDialog } from "./export.js";
 import { askAll, drawRounds, showEmpty } from "./grid.js";
+import { drawInstruction, edit, loadFiles, onInstruction } from "./instruct.js";
 import { canAsk, known, learn } from "./known.js";
-import { drawSetup, grow, onSetup } from "./setup.js";
+import { drawMatrix } from "./matrix.js";
+import { drawSetup, grow, onEdit, onSetup } from "./setup.js";
 import { columns, key, save, saveNow, state } from "./state.js";
 import { loadVotes } from "./votes.js";
 
-const VIEWS = ["grid", "cases", "votes"];
+const VIEWS = ["grid", "cases", "votes", "instruction", "matrix"];
 const THEMES = { auto: "as the system", light: "light", dark: "dark" };
 const PROBE = 3000; // ms between looks for a server that is gone
 
@@ -33,6 +35,10 @@ function show(view) {
     $(`tab-${name}`).tabIndex = name === view ? 0 : -1;
   }
   $("composer").hidden = view !== "grid";
+  document.body.dataset.view = view;
+  if (document.body.classList.contains("setup-shown")) $("setup-open").click();
+  if (view === "instruction") drawInstruction();
+  if (view === "matrix") drawMatrix();
   if (view === "cases") drawCases();
   if (view === "votes" && known.ready)
     loadVotes().catch((error) => fill($("view-votes"), h("p", { class: "error" }, error.message)));
@@ -146,6 +152,9 @@ async function load() {
     drawRounds();
     note();
     await loadCases();
+    await loadFiles();
+    if (state.view === "instruction") drawInstruction();
+    if (state.view === "matrix") drawMatrix();
     if (state.view === "votes") await loadVotes();
   } catch (error) {
     const shown = [401, 0].includes(error.status); // by a window of its own, or already
@@ -163,7 +172,7 @@ const KEYS = [
   ["/", "to the question"],
   ["Esc", "stop all answers; close a window"],
   ["Alt+N", "a fresh start"],
-  ["1 2 3", "answers, cases, votes"],
+  ["1 to 5", "answers, cases, votes, instruction, matrix"],
   ["← ↑ ↓ →", "from answer to answer; from token to token"],
   ["T", "tokens of the answer, with probabilities"],
   ["P", "what the model saw"],
@@ -308,7 +317,20 @@ onSetup.hear = () => {
   note();
   showEmpty();
   if (state.view === "cases") drawCases();
+  if (state.view === "matrix") drawMatrix();
 };
+onEdit.hear = (instruction) => {
+  edit(instruction);
+  show("instruction");
+};
+onInstruction.used = () => {
+  drawSetup();
+  note();
+  showEmpty();
+  show("grid");
+  $("question").focus();
+};
+onInstruction.changed = drawSetup;
 theme();
 wire();
 show(VIEWS.includes(state.view) ? state.view : "grid");

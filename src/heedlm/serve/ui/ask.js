@@ -27,7 +27,8 @@ export function newRound(user) {
   };
   for (const { system, column } of places(round)) {
     const cell = { id: newId(), status: "waiting", text: "", tokens: [], showTokens: state.colour };
-    cell.messages = messagesFor(round, system, column, state.rounds);
+    cell.turns = messagesFor(round, system, column, state.rounds);
+    cell.messages = system.instruction ? cell.turns : withSystem(system.text, cell.turns);
     round.cells[cellKey(system.id, column.model, column.format)] = cell;
   }
   state.rounds.push(round);
@@ -50,10 +51,22 @@ function messagesFor(round, system, column, before) {
       turns.unshift({ role: "user", content: earlier.user }, { role: "assistant", content: cell.text });
     chain = earlier.history;
   }
-  return withSystem(system.text, [...turns, { role: "user", content: round.user }]);
+  return [...turns, { role: "user", content: round.user }];
 }
 
 export const withSystem = (text, turns) => (text.trim() ? [{ role: "system", content: text }, ...turns] : turns);
+
+// How a system text is told: an instruction by its name.
+export const systemText = (system) => (system.instruction ? `instruction ${system.instruction.name}` : system.text);
+
+// Turns as a model is asked them under a system text or an instruction, and what ends a continued text besides.
+export async function under(system, model, format, turns, signal) {
+  if (!system.instruction) return { messages: withSystem(system.text, turns), stop: [] };
+  const { source, name, values, notation, placement } = system.instruction;
+  const body = { source, name, values, notation, placement, model, format, messages: turns };
+  const found = await post("/ui/api/instructions/speak", body, signal);
+  return { messages: found.messages ?? [{ role: "user", content: found.prompt }], stop: found.stop ?? [] };
+}
 
 // What is sent for a cell. Plain text knows no turns: system text and question stand one below the other.
 export function bodyOf(model, format, messages) {
@@ -72,11 +85,12 @@ export function bodyOf(model, format, messages) {
 
 export const pathOf = (format) => (format === PLAIN ? "/v1/completions" : "/v1/chat/completions");
 
-export function samplingOf(sampling) {
-  const stop = sampling.stop
+export function samplingOf(sampling, more = []) {
+  const own = sampling.stop
     .split("\n")
     .filter(Boolean)
     .map((line) => line.replaceAll("\\n", "\n"));
+  const stop = [...new Set([...own, ...(more ?? [])])].slice(0, 16);
   const given = { max_tokens: sampling.max_tokens, temperature: sampling.temperature };
   if (sampling.temperature > 0) {
     given.seed = sampling.seed;
@@ -116,6 +130,9 @@ export async function ask(round, key, hear) {
       try {
         await turn(control.signal);
         try {
+          const system = round.systems.find((one) => one.id === key.slice(0, key.indexOf("|")));
+          if (system?.instruction)
+            Object.assign(cell, await under(system, model, format, cell.turns, control.signal), { seen: null });
           await stream(cell, model, format, round.sampling, control.signal, hear);
         } finally {
           streams -= 1;
@@ -190,7 +207,7 @@ async function queued(cell, seconds, signal, hear) {
 async function stream(cell, model, format, sampling, signal, hear) {
   const began = performance.now();
   const probabilities = format === PLAIN ? { logprobs: TOP } : { logprobs: true, top_logprobs: TOP };
-  const body = { ...bodyOf(model, format, cell.messages), ...samplingOf(sampling), ...probabilities };
+  const body = { ...bodyOf(model, format, cell.messages), ...samplingOf(sampling, cell.stop), ...probabilities };
   for await (const event of events(
     pathOf(format),
     { ...body, stream: true, stream_options: { include_usage: true } },
@@ -248,11 +265,16 @@ export function stop(cell) {
 }
 
 // One answer without a stream, for cases. Full queues are waited for.
-export async function answerOf(model, format, messages, sampling, signal) {
+export async function answerOf(model, format, messages, sampling, signal, stop = []) {
+  const body = { ...bodyOf(model, format, messages), ...samplingOf(sampling, stop) };
+  const choice = (await patiently(pathOf(format), body, signal)).choices[0];
+  return format === PLAIN ? choice.text : (choice.message.content ?? "");
+}
+
+export async function patiently(path, body, signal) {
   for (let attempt = 1; ; attempt++) {
     try {
-      const value = await post(pathOf(format), { ...bodyOf(model, format, messages), ...samplingOf(sampling) }, signal);
-      return format === PLAIN ? value.choices[0].text : (value.choices[0].message.content ?? "");
+      return await post(path, body, signal);
     } catch (error) {
       if (error.status !== 429 || attempt === TRIES) throw error;
       await new Promise((done) => setTimeout(done, 1000 * Math.max(1, error.wait)));

@@ -1,7 +1,7 @@
 // Saved cases, run over the whole grid: which way to ask passes which of them.
 
 import { get, post } from "./api.js";
-import { answerOf, withSystem } from "./ask.js";
+import { answerOf, systemText, under } from "./ask.js";
 import { inWords, judge } from "./checks.js";
 import { $, button, dialog, fill, h, icon, say, short } from "./dom.js";
 import { caseDialog, onCases } from "./fix.js";
@@ -31,7 +31,7 @@ export const ways = () =>
       .map((column) => ({
         system,
         column,
-        key: `${cellKey(system.text, column.model, column.format)}`,
+        key: `${cellKey(system.instruction ? JSON.stringify(system.instruction) : system.text, column.model, column.format)}`,
         name: column.model,
         under: formatName(column.format) + (state.systems.length > 1 ? ` · system ${index + 1}` : ""),
       })),
@@ -224,8 +224,11 @@ async function runAll() {
       let found;
       try {
         const own = one.messages.some((turn) => turn.role === "system");
-        const messages = own ? one.messages : withSystem(way.system.text, one.messages);
-        const reply = await answerOf(way.column.model, way.column.format, messages, sampling, signal);
+        const { model, format } = way.column;
+        const asked = own
+          ? { messages: one.messages, stop: [] }
+          : await under(way.system, model, format, one.messages, signal);
+        const reply = await answerOf(model, format, asked.messages, sampling, signal, asked.stop);
         const [verdict] = await judge([{ checks: one.checks, reply }]);
         found = { reply, ...verdict };
       } catch (error) {

@@ -1,7 +1,7 @@
 // One answer: its text as it comes, and what can be done with it.
 
 import { post } from "./api.js";
-import { ask, places, stop } from "./ask.js";
+import { ask, places, stop, systemText } from "./ask.js";
 import { showDiff } from "./diff.js";
 import { button, copy, dialog, field, fill, h, icon, number, say } from "./dom.js";
 import { fixDialog } from "./fix.js";
@@ -261,7 +261,7 @@ async function vote(view, value, note = view.cell.note ?? "") {
       answer: cell.id,
       model: column.model,
       format: column.format,
-      system: system.text,
+      system: systemText(system),
       question: round.user,
       reply: cell.text,
       sampling: round.sampling,

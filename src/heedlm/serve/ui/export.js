@@ -1,6 +1,6 @@
 // Everything on the page as a file: JSON for programs, Markdown for people.
 
-import { pathOf, places } from "./ask.js";
+import { pathOf, places, systemText } from "./ask.js";
 import { allCases, ways } from "./cases.js";
 import { inWords } from "./checks.js";
 import { button, dialog, h } from "./dom.js";
@@ -22,7 +22,7 @@ export function exported() {
         model: column.model,
         format: column.format,
         endpoint: pathOf(column.format),
-        system: system.text,
+        system: systemText(system),
         messages: cell.messages,
         status: cell.status,
         text: cell.text,
@@ -44,7 +44,7 @@ export function exported() {
         .map((way) => ({
           model: way.column.model,
           format: way.column.format,
-          system: way.system.text,
+          system: systemText(way.system),
           ...(state.judged[one.id]?.[way.key] ?? {}),
         }))
         .filter((found) => "passed" in found || "error" in found),
@@ -90,7 +90,7 @@ export function markdown() {
     );
     for (const { system, column, cell } of answers(round)) {
       lines.push("", `### ${oneLine(column.model)} · ${formatName(column.format)}`, "");
-      if (system.text.trim()) lines.push("System text:", "", fenced(system.text), "");
+      if (systemText(system).trim()) lines.push("System text:", "", fenced(systemText(system)), "");
       lines.push(fenced(cell.status === "error" ? `(${cell.error.message})` : cell.text));
       const said = [
         cell.finish === "length" && "cut at the limit",
@@ -123,7 +123,7 @@ export function markdown() {
   return `${lines.join("\n")}\n`;
 }
 
-function download(name, kind, text) {
+export function download(name, kind, text) {
   const link = h("a", { href: URL.createObjectURL(new Blob([text], { type: kind })), download: name });
   document.body.append(link);
   link.click();

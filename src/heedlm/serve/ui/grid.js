@@ -1,6 +1,6 @@
 // Questions one below the other, and below each its grid of answers: columns are models and formats, rows system texts.
 
-import { isRunning, newRound, places, stop } from "./ask.js";
+import { isRunning, newRound, places, stop, systemText } from "./ask.js";
 import { cellNode, start } from "./cell.js";
 import { $, button, fill, h, icon, say, short } from "./dom.js";
 import { caseDialog } from "./fix.js";
@@ -42,12 +42,12 @@ export function drawRounds() {
 function drawRound(round) {
   const wide = round.columns.length;
   const rows = round.systems.flatMap((system, index) => [
-    (round.systems.length > 1 || system.text.trim()) &&
+    (round.systems.length > 1 || systemText(system).trim()) &&
       h(
         "p",
         { class: "system-row" },
         h("span", { class: "num" }, round.systems.length > 1 ? String(index + 1) : "system"),
-        system.text.trim() || h("span", { class: "quiet" }, "no system text"),
+        systemText(system).trim() || h("span", { class: "quiet" }, "no system text"),
       ),
     h(
       "div",

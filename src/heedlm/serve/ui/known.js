@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { OWN, PLAIN, columnKey, save, state } from "./state.js";
 
-export const known = { models: [], formats: [], checks: [], files: {}, author: "", ready: false };
+export const known = { models: [], formats: [], checks: [], files: {}, author: "", policy: "", ready: false };
 
 const MOST_AT_FIRST = 3; // models
 const NAMES = { [OWN]: "Own template", [PLAIN]: "Plain text" };
@@ -19,6 +19,7 @@ export async function learn() {
     checks: setup.checks,
     files: setup.files,
     author: setup.author,
+    policy: setup.policy,
     ready: true,
   });
   const there = known.models.map((one) => one.id);

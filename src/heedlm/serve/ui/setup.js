@@ -125,6 +125,18 @@ function closed() {
   return h("details", { class: "columns" }, h("summary", {}, `Columns (${columns().filter(canAsk).length})`), rows);
 }
 
+export const onEdit = { hear: () => {} };
+
+// An instruction in the place of a system text: it is written elsewhere.
+const instructed = (one) =>
+  h(
+    "div",
+    { class: "instructed", id: `s-${one.id}`, tabindex: -1 },
+    one.instruction.name,
+    h("small", {}, "instruction"),
+    button("Edit", () => onEdit.hear(one.instruction), { class: "plain small" }),
+  );
+
 function systems() {
   const rows = state.systems.map((one, index) => {
     const text = h("textarea", {
@@ -143,11 +155,12 @@ function systems() {
     text.value = one.text;
     queueMicrotask(() => grow(text));
     const away =
-      state.systems.length > 1 &&
+      (state.systems.length > 1 || one.instruction) &&
       button(
         icon("close"),
         () => {
           state.systems.splice(index, 1);
+          if (!state.systems.length) state.systems.push({ id: newId(), text: "" });
           changed(true);
           $(`s-${state.systems[Math.max(0, index - 1)].id}`)?.focus();
         },
@@ -157,12 +170,13 @@ function systems() {
       "div",
       { class: "system" },
       state.systems.length > 1 && h("span", { class: "num" }, String(index + 1)),
-      text,
+      one.instruction ? instructed(one) : text,
       away,
     );
   });
   return part(
     "System texts",
+    known.policy && h("p", { class: "quiet" }, `The server puts every conversation under ${known.policy}.`),
     rows,
     state.systems.length < 8 &&
       button(

@@ -22,6 +22,11 @@ const START = {
   consent: "",
   rounds: [],
   judged: {}, // case -> cell -> verdict
+  instruction: {
+    ...{ id: "", name: "my-instruction", source: "", kept: "", values: {}, typed: "" },
+    ...{ view: "blocks", model: "?", format: OWN, notation: "", placement: "system" },
+  },
+  matrix: { beside: [], own: true, notations: [""], cases: "", run: null },
 };
 
 export const state = restored();
@@ -31,7 +36,10 @@ function restored() {
     const kept = JSON.parse(localStorage.getItem(PLACE) || "{}");
     const good = Object.fromEntries(Object.entries(kept).filter(([key, value]) => sameKind(value, START[key])));
     const found = { ...structuredClone(START), ...good };
-    found.sampling = { ...START.sampling, ...found.sampling };
+    for (const part of ["sampling", "instruction", "matrix"])
+      found[part] = { ...START[part], ...withKinds(found[part], START[part]) };
+    found.systems = found.systems.filter((one) => typeof one?.text === "string");
+    if (!found.systems.length) found.systems = structuredClone(START.systems);
     found.rounds = found.rounds.filter(isRound);
     for (const round of found.rounds)
       for (const cell of Object.values(round.cells))
@@ -53,6 +61,11 @@ function isRound(round) {
     round.columns.map((column) => round.cells?.[cellKey(system?.id, column?.model, column?.format)]),
   );
   return all.length > 0 && all.every((cell) => typeof cell?.text === "string" && Array.isArray(cell.messages));
+}
+
+function withKinds(kept, start) {
+  const good = ([key, value]) => start[key] === null || sameKind(value, start[key]);
+  return Object.fromEntries(Object.entries(kept).filter(good));
 }
 
 function sameKind(a, b) {

@@ -1,0 +1,1 @@
+"""Baking: the behaviour that an instruction's text brings about, put into the weights."""
