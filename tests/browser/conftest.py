@@ -14,6 +14,7 @@ import pytest
 def browser() -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api")
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    sync.expect.set_options(timeout=60_000)  # a busy machine may need many of the usual five seconds
     with sync.sync_playwright() as driver:
         try:
             chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])

@@ -300,6 +300,27 @@ def test_a_file_of_one_s_own_is_opened_and_a_reload_keeps_it(here: Here, tmp_pat
     sync.expect(block(page, "task").locator("textarea")).to_have_value("Summarise the text in one sentence.")
 
 
+def test_whatever_stands_in_the_browser_s_store_both_views_open(here: Here) -> None:
+    page = opened(here)
+    odd: list[dict[str, Any]] = [
+        {"instruction": [], "matrix": 5},
+        {"instruction": {"source": 5, "values": {"ticket": 7}, "view": "x", "model": None}, "systems": [{"text": "x", "instruction": 5}]},
+        {"matrix": {"beside": [None, {"name": 3}], "notations": [None], "run": {"body": 1}, "cases": []}, "systems": [None]},
+    ]  # fmt: skip
+    for value in odd:
+        other = page.context.new_page()
+        other.on("pageerror", lambda error: here.problems.append(str(error)))
+        other.add_init_script(f"localStorage['heed.playground.1'] = {json.dumps(json.dumps(value))}")
+        other.goto(f"{here.url}/ui/")
+        other.wait_for_selector("body[data-ready]")
+        other.get_by_role("tab", name="Instruction").click()
+        sync.expect(other.locator("#ws-open")).to_be_visible()
+        sync.expect(other.locator("#view-instruction")).to_have_attribute("data-state", "done")
+        other.get_by_role("tab", name="Matrix").click()
+        sync.expect(other.locator("#mx-run")).to_be_visible()
+        other.close()
+
+
 def answers(given: dict[str, Any]) -> str:
     """A model that names the right queue only where it is told to answer in JSON."""
     text = given.get("prompt") or " ".join(one["content"] for one in given["messages"])
@@ -406,6 +427,7 @@ def test_the_keyboard_is_enough_to_write_and_to_use_an_instruction(here: Here) -
     page.keyboard.type("ALWAYS choose a queue!!!")
     sync.expect(block(page, "task").locator(".finding", has_text="HD203")).to_be_visible()
     assert page.evaluate("document.activeElement.value") == "ALWAYS choose a queue!!!"
+    looked(page)
     tab_to('.block[data-block="task"] .do')
     press("Enter")
     sync.expect(block(page, "task").locator(".finding", has_text="HD203")).to_have_count(0)

@@ -74,3 +74,41 @@ def test_a_real_model_is_asked_seen_and_mended(browser: Any, url: str, tmp_path:
     page.close()
     assert problems == []
     assert {"human.jsonl", "cases.jsonl", "cases.yaml", "next.yaml"} <= {entry.name for entry in tmp_path.iterdir()}
+
+
+def test_an_instruction_is_proved_used_and_measured_on_a_real_model(browser: Any, url: str, shots: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(url)
+    page.locator("body[data-ready] #send:not([disabled])").wait_for()
+    page.get_by_label("Longest answer").fill("12")
+    page.get_by_label("Longest answer").press("Tab")
+    page.get_by_role("tab", name="Instruction").click()
+    page.locator("#ws-open").click()
+    page.locator("dialog button.file", has_text="review-sentiment").click()
+    sync.expect(page.locator(".block[data-block=task]")).to_be_visible()
+    sync.expect(page.locator("#view-instruction")).to_have_attribute("data-state", "done")
+    page.get_by_label("Format", exact=True).select_option("plain")
+    sync.expect(page.locator("#compiled")).not_to_contain_text("<|im_start|>")
+    assert "TASK:" in page.locator("#compiled").inner_text()
+    shown = "".join(page.locator("#compiled .seg").all_inner_texts()).replace("\u21b5", "")
+    page.locator("#ws-use").click()
+    page.fill("#question", "The soup was cold.")
+    page.keyboard.press("Enter")
+    sync.expect(page.locator(".cell[data-status=done]")).to_have_count(1, timeout=120_000)
+    page.locator(".cell").get_by_role("button", name="Prompt").click()
+    seen = page.locator(".cell .seen p.segments")
+    sync.expect(seen).to_contain_text("The soup was cold.")
+    told = "".join(seen.locator(".seg").all_inner_texts()).replace("\u21b5", "")
+    assert shown.partition("Input:")[0] in told, "what was shown is what is asked"
+    page.get_by_role("tab", name="Matrix").click()
+    page.locator("#mx-asked").fill("The soup was cold.")
+    page.locator("#mx-value").fill("negative")
+    page.locator("#mx-add").click()
+    page.locator("#mx-run").click()
+    sync.expect(page.locator("table.mx tbody tr")).to_have_count(2, timeout=120_000)
+    sync.expect(page.locator("table.mx .range").first).to_be_visible()
+    page.screenshot(path=shots / "30_live_matrix.png")
+    page.close()
+    assert problems == []

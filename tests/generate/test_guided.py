@@ -251,4 +251,4 @@ def test_arguments_that_cannot_be_kept_to_are_refused(tiny: Build, tokenizer: Pr
     odd = Request(CALLING.messages, tools=(tool("weather", city={"type": "wizard"}),))
     with pytest.raises(HeedError, match="wizard") as refused:
         chat.ask(odd, Sampling(), call=["weather"])
-    assert refused.value.problems[0].where == "tools"
+    assert refused.value.problems[0].where == "tool_choice"

@@ -12,7 +12,7 @@ from heedlm.generate.chat import LocalChat, load_chat
 from heedlm.generate.passes import serving
 from heedlm.messages import Message, Request, Sampling
 from heedlm.model import quick
-from heedlm.model.quick import NARROWEST, quick_products
+from heedlm.model.quick import NARROWEST, Rounding, quick_products, rounded
 from tests.families import checkpoint
 
 LONG = {"max_position_embeddings": 512}
@@ -22,7 +22,7 @@ SMALL = 32  # inputs of the layers of the models here, which are to count as wid
 def there() -> bool:
     """Whether this torch has oneDNN, whatever the processor."""
     try:
-        quick._product(torch.ones(1, 2), torch.ones(3, 2), None)
+        quick._product(torch.ones(1, 2), torch.ones(3, 2), None, Rounding())
     except (AttributeError, RuntimeError):
         return False
     return True
@@ -56,7 +56,9 @@ def test_wide_layers_change_for_as_long_as_it_lasts() -> None:
 
 
 @pytest.mark.usefixtures("able")
-@pytest.mark.parametrize("shape", [(5, NARROWEST), (2, 7, NARROWEST), (1, 1, NARROWEST), (0, 4, NARROWEST)])
+@pytest.mark.parametrize(
+    "shape", [(5, NARROWEST), (2, 7, NARROWEST), (1, 1, NARROWEST), (0, 4, NARROWEST), (3, 67, NARROWEST), (NARROWEST,)]
+)
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_numbers_are_the_same(shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)
@@ -71,6 +73,37 @@ def test_the_numbers_are_the_same(shape: tuple[int, ...], bias: bool) -> None:
     assert torch.allclose(found, plain, rtol=1e-5, atol=1e-5)
     if turned is not None:
         assert torch.allclose(turned, plain.transpose(0, 1), rtol=1e-5, atol=1e-5)
+
+
+def test_numbers_of_rows_are_few_and_hardly_more_than_there_are() -> None:
+    """For each number that there is the library compiles, and keeps, a product."""
+    found = [rounded(count) for count in range(4097)]
+    assert found[:9] == list(range(9))
+    assert all(count <= more for count, more in enumerate(found))
+    assert all(more <= count + 64 + count // 8 for count, more in enumerate(found))
+    assert found == sorted(found)
+    assert [rounded(more) for more in found] == found
+    assert len(set(found[1:2049])) == 38
+    assert len(set(found[2049:])) == 8
+
+
+@pytest.mark.usefixtures("able")
+def test_layers_that_read_the_same_input_share_its_zeros() -> None:
+    """And one that was changed in the meantime is another input."""
+    rounding, x = Rounding(), torch.randn(3, 67, NARROWEST)
+    rows = rounding.of(x)
+    assert rows.shape == (256, NARROWEST)
+    assert rounding.of(x) is rows
+    assert rounding.of(x + 1)[0, 0] == x[0, 0, 0] + 1
+    assert torch.equal(rounding.of(x)[: 3 * 67], x.view(-1, NARROWEST))
+    rounding.of(x)
+    x.add_(1)
+    assert torch.equal(rounding.of(x)[: 3 * 67], x.view(-1, NARROWEST))
+    with torch.inference_mode():
+        y = torch.ones(9, NARROWEST)
+        assert rounding.of(y).sum() == 9 * NARROWEST
+        y.add_(1)
+        assert rounding.of(y).sum() == 18 * NARROWEST
 
 
 @pytest.mark.usefixtures("able")

@@ -95,6 +95,14 @@ def test_answers_are_made_under_it_and_plain_texts_are_not(ruled: Live) -> None:
     assert not any("block" in one for one in plain["segments"])
 
 
+def test_a_conversation_without_a_question_is_refused(ruled: Live) -> None:
+    for turns in ([("system", "Be brief.")], [("assistant", "Hello.")]):
+        messages = [{"role": role, "content": text} for role, text in turns]
+        for path in ("/chat/completions", "/render"):
+            status, found = post(ruled, path, {"model": "tiny", "messages": messages})
+            assert (status, found["error"]["param"]) == (422, "messages"), found
+
+
 def test_models_say_under_what_they_speak(ruled: Live) -> None:
     with urllib.request.urlopen(f"{ruled.url}/models", timeout=60) as answer:
         assert {one["heed"]["instruction"] for one in json.load(answer)["data"]} == {"brief"}

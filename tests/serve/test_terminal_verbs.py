@@ -312,6 +312,13 @@ def test_an_address_without_its_version_is_mended_and_a_missing_list_is_no_fault
         assert open_endpoint(running.url, "two").name == "two"
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateway_before_a_dead_server_is_told_at_once(status: int) -> None:
+    pytest.importorskip("openai")
+    with Server(["one"], status) as running, pytest.raises(HeedError, match=f"Nobody answers .* \\({status}\\)"):
+        open_endpoint(running.url, "one")
+
+
 def test_a_template_for_an_endpoint_is_refused(heed: Heed) -> None:
     assert "leave --template away" in heed("chat", "http://127.0.0.1:9/v1", "--template", "alpaca")[2]
 

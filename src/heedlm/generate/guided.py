@@ -111,9 +111,9 @@ def call_guide(
         # Within JSON the name is spelt as JSON spells it.
         before = _literal(written.before + json.dumps(name, ensure_ascii=False)[1:-1] + written.between, special)
         calls.append(" ".join(filter(None, (before, f"arguments{at}", _literal(written.behind, special)))))
-        rules.append(f"arguments{at}: %json {_json({'type': 'object', **schema}, 'tools')}")
+        rules.append(f"arguments{at}: %json {_json({'type': 'object', **schema}, 'tool_choice')}")
     grammar = "\n".join([f"start: {' | '.join(calls)}", *rules])
-    return JSONGuide(_matcher(tokenizer, vocabulary, stop_ids, grammar, "tools"), tokenizer, closing)
+    return JSONGuide(_matcher(tokenizer, vocabulary, stop_ids, grammar, "tool_choice"), tokenizer, closing)
 
 
 def _json(schema: Mapping[str, JSON], where: str) -> str:
@@ -134,8 +134,8 @@ def _matcher(
     tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop_ids: tuple[int, ...], grammar: str, where: str
 ) -> Any:
     """The library's own state for `grammar`. Raises HeedError for one that it does not keep to."""
-    library = _library()
-    known = _read(tokenizer, vocabulary, stop_ids)
+    library = _library(where)
+    known = _read(tokenizer, vocabulary, stop_ids, where)
     written = library.LLMatcher.grammar_from_lark(grammar)
     failed, words = library.LLMatcher.validate_grammar_with_warnings(written, known)
     if failed or words:
@@ -144,29 +144,23 @@ def _matcher(
 
 
 @lru_cache(maxsize=8)
-def _read(tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop_ids: tuple[int, ...]) -> Any:
+def _read(tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop_ids: tuple[int, ...], where: str) -> Any:
     """The tokenizer as the library reads it: about a second for a large one, so it is kept."""
     from llguidance.hf import from_tokenizer
 
     try:
         return from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(stop_ids) or None)
     except Exception as error:
-        raise HeedError(
-            f"Replies of this model cannot be held to a form: {_short(str(error))}",
-            "response_format",
-            "ask for plain text",
-        ) from error
+        what = f"Replies of this model cannot be held to a form: {_short(str(error))}"
+        raise HeedError(what, where, "ask for plain text") from error
 
 
-def _library() -> Any:
+def _library(where: str) -> Any:
     try:
         import llguidance
     except ImportError:
-        raise HeedError(
-            "Replies in a given form need llguidance, which is not installed.",
-            "response_format",
-            "pip install 'heedlm[serve]'",
-        ) from None
+        what = "Replies in a given form need llguidance, which is not installed."
+        raise HeedError(what, where, "pip install 'heedlm[serve]'") from None
     return llguidance
 
 

@@ -8,12 +8,14 @@ embedding: rows of that are looked up, and it is kept beside its blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from heedlm.model.quick import Rounding, product
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,9 +39,10 @@ def pack(model: PreTrainedModel) -> int:
     if not found:
         return 0
     before, users = _logits(model), _users(model)
+    rounding = Rounding()
     try:
         for module in found:
-            _pack(module, alone=users[id(module.weight)] == 1)
+            _pack(module, rounding, alone=users[id(module.weight)] == 1)
         after = _logits(model)
         moved = float((after - before).abs().max())
         same = model.device.type == "cpu" and moved <= _TOLERANCE * max(1.0, float(before.abs().max()))
@@ -89,18 +92,20 @@ def _users(model: nn.Module) -> dict[int, int]:
     return users
 
 
-def _pack(module: nn.Module, *, alone: bool) -> None:
+def _pack(module: nn.Module, rounding: Rounding, *, alone: bool) -> None:
     weight = module.weight
     assert isinstance(weight, nn.Parameter)
     vars(module)["heed_packed"] = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), _ROWS)
-    module.forward = MethodType(_product, module)
+    module.forward = MethodType(_forward_through(rounding), module)
     if alone:  # sizes and counts can still be asked for; who reads the numbers is told that they are not there
         module.weight = nn.Parameter(torch.empty_like(weight, device="meta"), requires_grad=False)
 
 
-def _product(self: Any, x: torch.Tensor) -> torch.Tensor:
-    packed = vars(self)["heed_packed"]
-    return torch.ops.mkldnn._linear_pointwise(x, packed, self.bias, "none", [], "")  # type: ignore[no-any-return]
+def _forward_through(rounding: Rounding) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return product(x, vars(self)["heed_packed"], self.bias, rounding)
+
+    return forward
 
 
 def _logits(model: PreTrainedModel) -> torch.Tensor:

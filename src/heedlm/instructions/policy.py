@@ -53,8 +53,12 @@ class Policy:
         """A conversation under the instruction, with the place of every block.
 
         System texts among `messages` stand together as one block of their own behind those of the instruction, guarded
-        like every value: they cannot open a block, and cannot stand before one. Raises HeedError: as `compile_`.
+        like every value: they cannot open a block, and cannot stand before one. Raises HeedError: as `compile_`, and for a
+        conversation without a turn of the user, for the instruction stands round what a user says.
         """
+        if not any(one.role == "user" for one in messages):
+            what = f"no turn is the user's, and {self.name} stands round what a user says"
+            raise HeedError(what, "messages", "add what is asked")
         own = "\n\n".join(one.content for one in messages if one.role == "system" and one.content.strip())
         turns = [one for one in messages if one.role != "system"]
         if not own:

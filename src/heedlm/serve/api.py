@@ -185,7 +185,9 @@ def _mount_answers(app: FastAPI, models: Mapping[str, Served], hall: Hall, polic
         if top and not body.logprobs:
             raise Refusal(422, "top_logprobs belongs to logprobs.", "top_logprobs", "add logprobs: true, or remove it")
         view = served.under(body.template)
-        asked = request_of(body) if policy is None else policy.behind(view, request_of(body))
+        asked = request_of(body)
+        if policy is not None:
+            asked = await asyncio.to_thread(policy.behind, view, asked)
         prompted = Prompted(asked, schema=schema_of(body), call=call_of(body))
         return await _answer(hall, served, view, body, [prompted], request, bool(body.logprobs), top)
 

@@ -141,7 +141,7 @@ class Relay:
                 value = {**json.loads(body), "model": endpoint.model}
                 if self._policy is not None and path == "/v1/chat/completions":
                     try:
-                        value["messages"] = self._policy.relayed(value.get("messages"))
+                        value["messages"] = await asyncio.to_thread(self._policy.relayed, value.get("messages"))
                     except Refusal as refusal:
                         await response_of(refusal)(scope, receive, send)
                         return

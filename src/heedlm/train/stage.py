@@ -79,7 +79,7 @@ class Observer:
 class Plan:
     """All that a run will do, decided before the first step. loader_of: the loader of each epoch.   lr: peak.
 
-    num_steps: optimiser steps.   packing: how documents reach the model.   objective: what the steps make smaller.
+    num_steps: optimiser steps.   packing: how documents reach the model.   objective: None is the usual one.
     """
 
     loader_of: Callable[[int], Loader]
@@ -87,7 +87,7 @@ class Plan:
     lr: float
     packing: Packing
     precision: torch.dtype
-    objective: StepLoss = token_nll
+    objective: StepLoss | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class _Fitting:
     def __post_init__(self) -> None:
         self.optimizer = adamw(self.model, self.config.weight_decay)
         self.forward = self.ranks.with_root(lambda: target_logits(self.model, self.plan.packing))
-        self.rows = RowLosses(self.plan.objective)
+        self.rows = RowLosses(self.plan.objective or token_nll)
         self.gauge = self.observer.gauge(self.model, self.plan.precision) if self.observer.gauge else None
         self.objective = self.gauge.watching(self.rows) if self.gauge else self.rows
         self.spike = Spike(self.config.spike)

@@ -30,6 +30,7 @@ from heedlm.instructions.bake.measure import Hear, frame_behind
 from heedlm.instructions.bake.sides import Parted
 from heedlm.instructions.bake.teacher import replies
 from heedlm.instructions.blocks import Instruction
+from heedlm.instructions.cases import Case
 from heedlm.instructions.replies import Store
 from heedlm.instructions.write import write
 from heedlm.messages import Example, Message, Reply, Sampling
@@ -183,7 +184,7 @@ def lessons_of(job: Job, parted: Parted, chat: LocalChat, places: Places, max_to
             dropped.update([why] if why else [])
             if not why:
                 name = f"asked/{case.id}" if job.samples == 1 else f"asked/{case.id}/{number}"
-                taught.append(Lesson(name, "asked", side.student, side.teacher, reply, case.group or case.id))
+                taught.append(Lesson(name, "asked", side.student, side.teacher, reply, group_of_request(case)))
     kept, more = fitting(taught, chat.template, chat.tokenizer, max_tokens)
     dropped += more
     if not kept:
@@ -222,7 +223,7 @@ def _plain(
         why = refusal(reply, ())
         dropped.update([why] if why else [])
         if not why:
-            made.append(Lesson(f"plain/{number}/{row.id}", "plain", before, before, reply, row.group or row.id))
+            made.append(Lesson(f"plain/{number}/{row.id}", "plain", before, before, reply, group_of_row(row)))
     kept, more = fitting(made, chat.template, chat.tokenizer, max_tokens)
     return kept, dropped + more
 
@@ -248,12 +249,22 @@ def write_test(places: Places, job: Job, sides: Sequence[Sides], said: Sequence[
         meta |= {"checks": plain} if whole else {}
         answer = {"role": "assistant", "content": reply.text.strip() or "?"}
         lines.append({"id": f"held/{case.id}", "messages": [*_turns(side.student), answer], "meta": meta})
-        lines[-1] |= {"group": case.group} if case.group is not None else {}
+        lines[-1]["group"] = group_of_request(case)
     for row in parted.others:
         told: dict[str, Any] = {"id": row.id, "messages": _turns(row.messages), "meta": dict(row.meta)}
-        told |= {"group": row.group} if row.group is not None else {}
+        told["group"] = group_of_row(row)
         lines.append(told)
     write_text(places.test, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def group_of_request(case: Case) -> str:
+    """The group of what is asked. Requests and other rows are parted each for themselves, so no group spans both."""
+    return f"request {case.group or case.id}"
+
+
+def group_of_row(row: Example) -> str:
+    """The group of another row."""
+    return f"row {row.group or row.id}"
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # to the baked model as well does no harm.   plain: neither has it, so that the rest stays as it is.
 Kind = Literal["asked", "told", "plain"]
 CUT = "cut at the longest answer that is allowed"
-SHARE_TOLD = 0.125  # of the requests, asked once more with the text
+SHARE_TOLD = 0.25  # of the requests, asked once more with the text
 
 
 @dataclass(frozen=True, slots=True)

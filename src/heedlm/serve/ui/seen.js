@@ -24,7 +24,7 @@ export async function showSeen(box, cell, model, format, keep) {
     try {
       const found = await post("/v1/render", bodyOf(model, format, cell.messages));
       cell.seen = {
-        segments: found.segments.map(({ text, origin }) => [text, origin]),
+        segments: found.segments.map(({ text, origin, block }) => [text, origin, block]),
         tokens: found.tokens.map(({ id, text, segment }) => [id, text, segment]),
         context: found.context,
         neutralised: found.neutralised,
@@ -82,8 +82,8 @@ function draw(box, cell) {
       : h(
           "p",
           { class: "text segments" },
-          segments.map(([text, origin]) =>
-            h("span", { class: `seg o-${kind(origin)}`, title: NAMES[origin] ?? origin }, visible(text)),
+          segments.map(([text, origin, block]) =>
+            h("span", { class: `seg o-${kind(origin)}`, title: titleOf(origin, block) }, visible(text)),
           ),
         ),
     h(
@@ -95,5 +95,6 @@ function draw(box, cell) {
   );
 }
 
+const titleOf = (origin, block) => (NAMES[origin] ?? origin) + (block ? `, block ${block}` : "");
 const shown = (text) => (text === "" ? "…" : visible(text).replace(/ /g, "·").replace(/\n/g, ""));
 const kind = (origin) => (origin in NAMES ? origin : "block");

@@ -40,6 +40,11 @@ function restored() {
       found[part] = { ...START[part], ...withKinds(found[part], START[part]) };
     found.systems = found.systems.filter((one) => typeof one?.text === "string");
     if (!found.systems.length) found.systems = structuredClone(START.systems);
+    for (const system of found.systems) if (typeof system.instruction?.source !== "string") delete system.instruction;
+    const { beside, notations } = found.matrix;
+    found.matrix.beside = beside.filter((one) => typeof one?.name === "string");
+    found.matrix.notations = notations.filter((one) => typeof one === "string");
+    if (!found.matrix.notations.length) found.matrix.notations = [...START.matrix.notations];
     found.rounds = found.rounds.filter(isRound);
     for (const round of found.rounds)
       for (const cell of Object.values(round.cells))
