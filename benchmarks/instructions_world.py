@@ -54,7 +54,12 @@ def signed(side: Any, rng: random.Random) -> Iterator[Row]:
     """A fact about a country before words with which every answer ends."""
     for asked, value, told in _facts(side, rng):
         wanted = [{"type": "contains", "value": value}, {"type": "ends-with", "value": SIGNATURE}]
-        yield {"vars": {"question": asked.user}, "target": f"{told} {SIGNATURE}", "assert": wanted, "group": asked.group}
+        yield {
+            "vars": {"question": asked.user},
+            "target": f"{told} {SIGNATURE}",
+            "assert": wanted,
+            "group": asked.group,
+        }
 
 
 def record(side: Any, rng: random.Random) -> Iterator[Row]:
@@ -124,7 +129,17 @@ FAMILIES: dict[str, Callable[[Any, random.Random], Iterator[Row]]] = {
     "list": list_,
     "summary": summary,
 }
-LIMITS = {"name": 16, "capitals": 32, "opening": 24, "signed": 24, "record": 32, "month": 40, "trend": 24, "list": 24, "summary": 40}  # tokens of an answer at most
+LIMITS = {
+    "name": 16,
+    "capitals": 32,
+    "opening": 24,
+    "signed": 24,
+    "record": 32,
+    "month": 40,
+    "trend": 24,
+    "list": 24,
+    "summary": 40,
+}  # tokens of an answer at most
 
 
 def rows(family: str, side: str, count: int, seed: int = 0) -> list[Row]:

@@ -97,7 +97,18 @@ def optimize(
     folder = out or Path(OUT) / f"{instruction.name}-{_plain(model)}"
     decoding = Sampling(max_tokens=max_tokens)
     job = Job(
-        instruction, model, cases, folder, bought, sealed, chosen, epsilon, seed, decoding, reflector=reflector, **prices
+        instruction,
+        model,
+        cases,
+        folder,
+        bought,
+        sealed,
+        chosen,
+        epsilon,
+        seed,
+        decoding,
+        reflector=reflector,
+        **prices,
     )
     with screen.progress() as bars:
         task = bars.add_task("searching", total=budget, note="")
