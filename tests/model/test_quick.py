@@ -22,7 +22,7 @@ SMALL = 32  # inputs of the layers of the models here, which are to count as wid
 def there() -> bool:
     """Whether this torch has oneDNN, whatever the processor."""
     try:
-        quick._product(torch.ones(1, 2), torch.ones(3, 2), None, Rounding())
+        quick.product(torch.ones(1, 2), torch.ones(3, 2), None, Rounding())
     except (AttributeError, RuntimeError):
         return False
     return True
@@ -142,7 +142,7 @@ def test_a_torch_without_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(quick, "_maker", lambda: "AuthenticAMD")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(quick, "_product", missing)
+    monkeypatch.setattr(quick, "product", missing)
     assert not quick.able.__wrapped__()
 
 
