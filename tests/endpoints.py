@@ -74,12 +74,14 @@ def endpoint(say: Callable[[Any], Any], **more: Any) -> Iterator[Endpoint]:
                 state.most_at_once = max(state.most_at_once, state.at_once)
             try:
                 state.gate.wait(60)
-                self.answer(body, state.say(state.hears(body)))
+                said = state.say(state.hears(body))
+            finally:
+                with state.lock:  # before the answer: who has it may ask again at once
+                    state.at_once -= 1
+            try:
+                self.answer(body, said)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # whoever asked is gone
-            finally:
-                with state.lock:
-                    state.at_once -= 1
 
         def answer(self, body: dict[str, Any], said: Any) -> None:
             said = (said, {}, {"error": {"message": "out of order"}}) if isinstance(said, int) else said
