@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import Counter
@@ -78,10 +79,8 @@ def endpoint(say: Callable[[Any], Any], **more: Any) -> Iterator[Endpoint]:
             finally:
                 with state.lock:  # before the answer: who has it may ask again at once
                     state.at_once -= 1
-            try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # whoever asked is gone
                 self.answer(body, said)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # whoever asked is gone
 
         def answer(self, body: dict[str, Any], said: Any) -> None:
             said = (said, {}, {"error": {"message": "out of order"}}) if isinstance(said, int) else said
