@@ -1,14 +1,15 @@
 """Task families of the built-in world for instructions: what is asked, how it is judged, and what people would write.
 
-Four families, made with the generators of the built-in world (src/heedlm/atlas). Cases to search on use countries, people,
-products and wordings of its train side, sealed cases those that it holds out. For each family three instructions written by
-hand lie in benchmarks/prompts: a short one, a full one with rules, and one with three solved examples.
+Made with the generators of the built-in world (src/heedlm/atlas). For each family three instructions written by hand lie in
+benchmarks/prompts: a short one, a full one with rules, and one with three solved examples. Where a fourth lies, it holds other
+wordings of its blocks, for an optimiser to choose among.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,20 @@ def signed(side: Any, rng: random.Random) -> Iterator[Row]:
         }
 
 
+def label(side: Any, rng: random.Random) -> Iterator[Row]:
+    """A fact about a country behind a label."""
+    for asked, value, told in _facts(side, rng):
+        wanted = [{"type": "starts-with", "value": LABEL}, {"type": "contains", "value": value}]
+        yield {"vars": {"question": asked.user}, "target": f"{LABEL} {told}", "assert": wanted, "group": asked.group}
+
+
+def closing(side: Any, rng: random.Random) -> Iterator[Row]:
+    """A fact about a country before a wish with which every answer ends."""
+    for asked, value, told in _facts(side, rng):
+        wanted = [{"type": "contains", "value": value}, {"type": "ends-with", "value": WISH}]
+        yield {"vars": {"question": asked.user}, "target": f"{told} {WISH}", "assert": wanted, "group": asked.group}
+
+
 def record(side: Any, rng: random.Random) -> Iterator[Row]:
     """A fact about a country as a JSON object with the country and what was asked for."""
     for asked, _, _ in _facts(side, rng):
@@ -94,6 +109,18 @@ def _sold(rows: Iterator[Row]) -> Iterator[Row]:
         yield {"vars": {"figures": figures}, "target": target, "assert": row["meta"]["checks"]}
 
 
+def array(side: Any, rng: random.Random) -> Iterator[Row]:
+    """Three to five words as a JSON array."""
+    from heedlm.atlas import hands, phrases
+
+    cards = hands.hand(side, rng)
+    while True:
+        items = [word.english for word in cards.words.take(rng.randint(3, 5))]
+        given = phrases.spoken_list(items) if rng.random() < 0.5 else ", ".join(items)
+        wanted = [{"type": "json-equals", "value": items}]
+        yield {"vars": {"words": given}, "target": json.dumps(items), "assert": wanted}
+
+
 def list_(side: Any, rng: random.Random) -> Iterator[Row]:
     """Three to five words, written as a bulleted list."""
     from heedlm.atlas import copying, hands, phrases
@@ -118,12 +145,16 @@ def summary(side: Any, rng: random.Random) -> Iterator[Row]:
 
 
 THANKS, SIGNATURE = "Thank you for asking.", "Your guide, Ivan."
+LABEL, WISH = "Answer:", "Have a nice day."
 FAMILIES: dict[str, Callable[[Any, random.Random], Iterator[Row]]] = {
     "name": name,
     "capitals": capitals,
     "opening": opening,
     "signed": signed,
     "record": record,
+    "label": label,
+    "closing": closing,
+    "array": array,
     "month": month,
     "trend": trend,
     "list": list_,
@@ -135,6 +166,9 @@ LIMITS = {
     "opening": 24,
     "signed": 24,
     "record": 32,
+    "label": 24,
+    "closing": 24,
+    "array": 32,
     "month": 40,
     "trend": 24,
     "list": 24,
@@ -151,3 +185,18 @@ def rows(family: str, side: str, count: int, seed: int = 0) -> list[Row]:
         if len(found) == count:
             return list(found.values())
     raise AssertionError("families never end")
+
+
+def parts(family: str, searched: int, sealed: int, seed: int = 0) -> tuple[list[Row], list[Row]]:
+    """Cases to search on and sealed ones, both of the side that tuning never saw; no country is in both."""
+    found: dict[bool, dict[str, Row]] = {True: {}, False: {}}
+    wanted = {True: sealed, False: searched}
+    for row in FAMILIES[family]("test", random.Random(f"{seed}/{family}/parts")):
+        key = " ".join(json.dumps(row["vars"], sort_keys=True).split()).casefold()
+        kept_back = zlib.crc32(str(row.get("group", key)).encode()) % 2 == 0
+        part = found[kept_back]
+        if len(part) < wanted[kept_back]:
+            part.setdefault(key, {"id": f"{'sealed' if kept_back else 'search'}-{len(part)}", **row})
+        if all(len(found[side]) == wanted[side] for side in found):
+            break
+    return list(found[False].values()), list(found[True].values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -24,8 +25,12 @@ from heedlm.instructions.lint.registry import RULES
 from heedlm.instructions.lint.rule import GRADES, Rule
 from heedlm.instructions.wire import tokens_of
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import guide_measured as measured
+from guide_opening import opening
+
 FOLDER = Path(__file__).resolve().parent / "guide"
-FIVE = ("task", "constraints", "output_format", "examples", "fallback")
 GROUPS = {
     "0": "Reading the file",
     "1": "Parts that fit together",
@@ -36,93 +41,44 @@ GROUPS = {
     "6": "Cost",
     "7": "Tests",
 }
+# What the rules come to for a person: a sentence, why, and the rules behind it.
+HABITS = (
+    ("Say the one thing to do, first and as an order.", "Everything else decorates that sentence.", ("HD101", "HD117")),
+    (
+        "Give numbers instead of adjectives: at most 20 words, three bullets.",
+        '"Brief" and "appropriate" mean something else to each reader, and no test can tell whether they were kept.',
+        ("HD201", "HD209"),
+    ),
+    (
+        "Say what the answer looks like, and show it.",
+        "A form that is not said is chosen anew each time.",
+        ("HD102", "HD301"),
+    ),
+    (
+        "Let rules and examples say the same.",
+        "Where they differ, nobody can say which one wins.",
+        ("HD210", "HD306", "HD309"),
+    ),
+    (
+        "Say what to do when something is missing.",
+        "A model without a way out invents something, and telling it not to is no way out.",
+        ("HD109", "HD110", "HD206"),
+    ),
+    ("Mark off text that other people wrote.", "Else orders in it are obeyed.", ("HD111", "HD406")),
+    ("Keep the rules few, the most important first.", "Each rule costs the others some obedience.", ("HD213",)),
+    ("Say what to do rather than what not to do.", "Small models follow the first better.", ("HD202",)),
+    (
+        "Show each kind of answer equally often in your examples, and vary the last.",
+        "Models lean towards what they saw most, and last.",
+        ("HD303", "HD304"),
+    ),
+    (
+        "Leave out flattery, threats, capitals and please.",
+        "They cost tokens, and what they change is luck.",
+        ("HD203", "HD204", "HD205", "HD212"),
+    ),
+)
 SEVERITIES = {"error": "must be mended", "warning": "should be mended", "info": "worth a look"}
-TEMPLATE = """---
-name: my-instruction
-inputs:
-  - {name: text, kind: string, required: true, example: "A text like those that you get."}
-heed:
-  trust: {text: data}
-  delimit: {text: auto}
----
-system:
-# Task
-Say in one sentence what the writer of the text wants.
-
-# Constraints
-- Use words of the text for names, numbers and dates.
-- Write at most 20 words, in English.
-
-# Output format
-One sentence that ends with a full stop, and nothing else.
-
-# Examples
-Input: My parcel 4417 has not come, and I fly on Friday.
-Output: Wants parcel 4417 before Friday.
-
-Input: Your new lamps are lovely!
-Output: Praises the new lamps and asks for nothing.
-
-# Fallback
-If the text is empty, reply: "Nothing was sent."
-
-user:
-{{ text }}
-"""
-
-
-def opening() -> str:
-    five = "\n".join(f"| **{KINDS[name].title}** | {KINDS[name].about} | {KINDS[name].when} |" for name in FIVE)
-    return f"""# Writing instructions for a language model
-
-A language model is a calculator for text: text goes in, text comes out. What comes out can only be as good as what goes
-in. The part of the input that you write once and send with every request is called an **instruction** (others say
-system prompt, custom instruction or prompt template). This guide shows how to write one, how to see whether it is any
-good, and when to stop writing and train the model instead.
-
-## One template to copy
-
-Save this as `mine.prompty`, and put your own words under the headings.
-
-```text
-{TEMPLATE.rstrip()}
-```
-
-The part between the two lines of dashes is for programs: it names the values that are put in, and says who writes them.
-Everything under `system:` is your instruction; everything under `user:` is what comes in with each request. A value
-stands in double braces.
-
-## Five blocks
-
-| block | what it does | when it is needed |
-|---|---|---|
-{five}
-
-Begin with these five and nothing else. Add a block when answers fail in a way that it would have prevented, and take it
-out again when they do not get better.
-
-## Three commands
-
-```bash
-heed prompt new mine.prompty --from old_prompt.txt     # a first file, from a prompt that you have
-heed prompt lint mine.prompty                          # what is wrong with it, each thing with its line and its reason
-heed prompt compile mine.prompty --model atlas --explain    # what the model sees, with the tokens of each block
-```
-
-None of them asks a model anything. `compile` proves that every block of yours is in the text that the model gets, and
-refuses to go on when a chat template would drop one.
-
-## The rest of the guide
-
-| page | answers |
-|---|---|
-| [Building blocks](blocks.md) | Which parts can an instruction have, and which of them do I need? |
-| [Best practices](practices.md) | What is known to help, how well is it known, and what does it look like? |
-| [Notations](notations.md) | Headings, tags, labels or plain text: what do they cost, and which should I take? |
-| [How to experiment](experiment.md) | How do I find out whether a change made it better? |
-| [When to tune](tuning.md) | When is training the model the better answer? |
-| [Examples](examples.md) | What do finished instructions look like? |
-"""
 
 
 def building_blocks() -> str:
@@ -165,21 +121,34 @@ def practices() -> str:
     counts = {grade: sum(rule.grade == grade for rule in RULES.values()) for grade in GRADES}
     grades = "\n".join(f"| {grade} | {words} | {counts[grade]} |" for grade, words in GRADES.items())
     made = [
-        f"# Best practices, with their evidence\n\nThese {len(RULES)} rules are what `heed prompt lint` looks for. It reads the file, and where you name a\n"
-        "model its tokenizer and chat template; it never asks a model, so the same file gives the same findings.\n\n"
-        "How well a rule is known stands beside it:\n\n| grade | means | rules |\n|---|---|---|\n"
-        f"{grades}\n\nA rule can be wrong for your case. Switch it off where it stands, and say why:\n\n"
-        '```text\n{# heed: ignore HD202 reason="our lawyers ask for these words" #}\n```\n\n'
-        "## The ones with the best evidence\n\nControlled experiments stand behind these. If you read nothing else, read them.\n\n"
+        "# Best practices, with their evidence\n\n"
+        "Advice about instructions is plentiful and mostly untested. Here each piece stands with how well it is known.\n\n"
+        "## Ten habits\n\n| do this | because | rules, with their evidence |\n|---|---|---|\n"
+        f"{_habits()}\n\nThe letters are the grades of evidence, from shown to disputed:\n\n| grade | means | rules |\n|---|---|---|\n{grades}\n\n"
+        "## The best evidence\n\nControlled, published experiments stand behind these.\n\n"
         "| rule | what to do | because |\n|---|---|---|"
     ]
     for rule in RULES.values():
         if rule.grade == "X":
             made.append(f"| [{rule.id}](#{slug(_title(rule))}) | {_cell(rule.mend)} | {_cell(rule.why)} |")
+    made.append(
+        f"\n## All {len(RULES)} rules\n\nThey are what `heed prompt lint` looks for. It reads the file, and where you name a model its tokenizer and chat\n"
+        "template; it never asks a model, so the same file gives the same findings. A rule can be wrong for your case. Switch it off where\n"
+        "it stands, and say why:\n\n"
+        '```text\n{# heed: ignore HD202 reason="our lawyers ask for these words" #}\n```'
+    )
     for hundred, rules in groupby(RULES.values(), key=lambda rule: rule.id[2]):
         made.append(f"\n## {GROUPS[hundred]}\n")
         made += [_rule(rule) for rule in rules]
     return "\n".join(made).rstrip("\n") + "\n"
+
+
+def _habits() -> str:
+    rows = []
+    for habit, why, ids in HABITS:
+        links = ", ".join(f"[{id_}](#{slug(_title(RULES[id_]))}) {RULES[id_].grade}" for id_ in ids)
+        rows.append(f"| {habit} | {why} | {links} |")
+    return "\n".join(rows)
 
 
 def _rule(rule: Rule) -> str:
@@ -218,7 +187,7 @@ def notations(frame: Frame) -> str:
         text = compile_(triage, values, layout=Layout(notation=notation, repeat="none")).text
         made.append(f"## {notation}\n\n```text\n{_head(text, 22)}\n```\n")
     made.append(
-        "## What a notation costs\n\nTokens of the instructions that come with heed, filled with their own examples, counted by the tokenizer of the\n"
+        f"{measured.spread_section(measured.recorded())}## What a notation costs\n\nTokens of the instructions that come with heed, filled with their own examples, counted by the tokenizer of the\n"
         "built-in model in its own chat format. Other tokenizers give other numbers; `--explain` shows yours.\n\n"
         f"| instruction | blocks | {' | '.join(NOTATIONS)} |\n|---|---|{'---|' * len(NOTATIONS)}"
     )
@@ -251,12 +220,36 @@ An instruction is better when answers are better, on inputs that you did not loo
 taste.
 
 1. **Collect inputs.** Fifty that are real say more than a thousand that you made up. Put a third of them away, unread.
-2. **Say what a good answer is**, in checks that a program can run: `check: [{{type: sentence-count, equal: 3}}]`. The kinds of
-   checks are those of `heed eval`; for fields of a JSON answer add `field: summary`, and `schema: outputs` for all of it.
-3. **Keep the empty instruction as the baseline.** Many instructions are worse than none on a tuned model.
-4. **Change one thing.** `heed prompt diff` shows what parts two files, word by word.
-5. **Compare on the same inputs**, answer by answer: how many got better, how many worse. A mean hides both.
-6. **Open the inputs that you put away once**, at the end, with the one instruction that you chose.
+2. **Say what a good answer is**, in words that a program can check: it names the right queue; it has three sentences; it
+   ends with the signature. If you cannot say it, you cannot tell whether an instruction reached it either.
+3. **Ask without any instruction too.** Some models do the task already, and some instructions make it worse.
+4. **Change one thing**, ask everything again, and compare answer by answer: how many got better, how many worse. A mean
+   hides both.
+5. **Open the inputs that you put away once**, at the end, with the one instruction that you chose.
+
+A spreadsheet will do: a row for each input, a column for each instruction, a 1 where the answer is good.
+
+{_measured_styles()}## With heed
+
+The inputs and what is wanted stand in a file of lines such as these, here `cases.jsonl`:
+
+```text
+{{"vars": {{"ticket": "Where is order 4417?"}}, "expect": {{"queue": "shipping"}}, "assert": [{{"type": "equals", "field": "queue", "value": "shipping"}}]}}
+{{"vars": {{"ticket": "My card was charged twice."}}, "assert": [{{"type": "equals", "field": "queue", "value": "billing"}}]}}
+```
+
+Then one command asks everything, with every instruction and without any, and reports how sure each difference is; another
+searches for a better instruction on the model itself, and keeps yours unless a sealed part of the cases says otherwise:
+
+```bash
+heed prompt test ticket-triage --model atlas --cases cases.jsonl
+heed prompt test ticket-triage --model atlas --cases cases.jsonl --format chat --format chat/xml --ablate
+heed prompt optimize ticket-triage --model atlas --data cases.jsonl --budget 2000
+heed prompt diff ticket-triage review-sentiment
+```
+
+The kinds of checks are those of `heed eval`: `equals`, `contains-any`, `is-json`, `word-count` and others. `heed prompt diff`
+shows what parts two instructions, word by word.
 
 ## Luck looks like skill
 
@@ -273,8 +266,8 @@ search is measured again, on inputs that the search never saw.
 ## How many inputs
 
 To show a gain of 10 points takes about 300 inputs, one of 5 points about 1,000, where both instructions answer the same
-inputs (by simulation of paired tests at the usual error rates); with 50 you see only what you would have seen without
-counting.
+inputs (by simulation of paired tests at the usual error rates). With 50 you see only what you would have seen without
+counting: that something is broken, or that something works which did not work at all. That is often enough.
 
 ## In which order
 
@@ -284,50 +277,25 @@ What is cheap and helps small models most comes first.
 |---|---|---|
 | 1 | the format of the chat, and the notation | `--format`, `--notation` |
 | 2 | examples: which, how many, as text or as turns | `--shots`, `--turns` |
-| 3 | blocks: with and without each | `--without` |
+| 3 | shorter: without each block in turn | `--without` |
 | 4 | where it stands, what is said twice | `--placement`, `--repeat` |
 | 5 | other words | `variants` in the file, `--variant` |
 
 ```bash
 heed prompt compile ticket-triage --model atlas --notation label --shots 2 --explain
 heed prompt compile ticket-triage --without role --variant role=short --format human_assistant
-heed prompt diff ticket-triage review-sentiment
 ```
 """
+
+
+def _measured_styles() -> str:
+    """Short, full and with examples, as measured; nothing where nothing was."""
+    grid = measured.recorded()
+    return "" if grid is None else measured.styles_section(grid)
 
 
 def tuning() -> str:
-    return """# When to tune
-
-An instruction changes what a model is asked; tuning changes the model. Both can be wanted, and they add up.
-
-| write a better instruction when | tune the model when |
-|---|---|
-| you have fewer than a few hundred examples | you have hundreds of good answers, or can make them |
-| the task changes every week | the task stays |
-| a large model follows the instruction already | a small model should do it, on your own machine |
-| answers are wrong because a fact is missing | answers have the wrong form although examples show the right one |
-| few requests are sent | the instruction is long, and paid for in every request |
-
-A way through it:
-
-1. Write the instruction with the five blocks, and see how far it gets.
-2. Add two to five examples. On small models this is the largest single step.
-3. If the form is still wrong in more than a few answers of a hundred, collect answers that are right, and tune:
-
-```bash
-heed prepare --data examples/rows.jsonl --run runs/mine
-heed train --data examples/rows.jsonl --model atlas --run runs/mine
-heed eval runs/mine
-```
-
-4. Evaluate four arms, not two: each model with and without the instruction. Where the tuned model needs the instruction no
-   more, leave it out and save its tokens.
-
-What tuning does not do: it teaches the form of an answer, hardly ever a fact. Facts belong into the input.
-
-More: [the tour](../tour.md) trains a small model from the beginning; [the concepts](../concepts.md) explain the words.
-"""
+    return measured.tuning_page(measured.recorded())
 
 
 def examples_page() -> str:
@@ -414,6 +382,7 @@ def _pages() -> Iterator[tuple[str, str]]:
     yield "notations.md", notations(frame_for("atlas"))
     yield "experiment.md", experiment()
     yield "tuning.md", tuning()
+    yield from measured.pictures(measured.recorded())
     yield "examples.md", examples_page()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from heedlm import cli
+from heedlm.screen import Screen
 from tests.families import checkpoint
 from tests.typed import Heed, squeezed
 
@@ -321,6 +322,42 @@ def test_ctrl_c_says_how_to_go_on(model: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "go on with: heed train" in " ".join(err.split())
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
+def test_ctrl_c_where_nothing_is_kept_does_not_say_that_something_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, kept in ((["prompt", "new", "a.prompty"], False), (["prompt", "test", "a.prompty"], True)):
+        assert cli._interrupted(line, Screen()) == 130
+        assert ("is kept" in capsys.readouterr().err) is kept
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["prepare", "--data", "rows.jsonl", "--run", ""],
+        ["prepare", "--data", "rows.jsonl", "--run="],
+        ["train", "--model", "atlas", "--data", "rows.jsonl", "--run", ""],
+        ["prompt", "bake", "p.prompty", "--model", "atlas", "--requests", "rows.jsonl", "--run", ""],
+        ["prompt", "test", "p.prompty", "--model", "atlas", "--cases", "rows.jsonl", "--out", ""],
+    ],
+)
+def test_a_folder_without_a_name_is_not_the_one_that_one_stands_in(
+    line: list[str], heed: Heed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows(tmp_path, *(json.dumps(row) for row in GOOD))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = heed(*line)
+    assert code == 2
+    assert "has no name" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_file_where_a_folder_is_needed_is_no_traceback(heed: Heed, tmp_path: Path) -> None:
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text("".join(f'{{"ticket": "Order {n}?", "target": "x"}}\n' for n in range(40)))
+    how = ["ticket-triage", "--model", "http://127.0.0.1:9/v1#m", "--data", str(cases), "--budget", "100"]
+    code, _, err = heed("prompt", "optimize", *how, "--out", str(cases))
+    assert code == 2, err
+    assert "is a file" in err or "A file is where a folder is needed." in err
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -257,6 +257,35 @@ def test_other_arms_beside_the_models(heed: Heed, made: Path, tmp_path: Path) ->
     assert json.loads(heed("eval", base, *gate)[1])["decision"]["call"] == "ship"
 
 
+def test_an_instruction_stands_behind_the_questions(heed: Heed, made: Path, tmp_path: Path) -> None:
+    """As heed chat puts it: system text once, the question in its frame; the hash of it is in the report."""
+    file = tmp_path / "number.prompty"
+    text = "---\nname: numbers\ninputs: [{name: asked, kind: string}]\nheed: {trust: {asked: user}}\n---\n"
+    file.write_text(text + "system:\n# Task\nSay one number.\n\nuser:\nQuestion: {{ asked }}\n")
+    common = ("--system", file, "--out", tmp_path / "out", *FEW)
+    code, out, err = heed("eval", made / "one", *common, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    name = f"{made / 'one'} + instruction numbers"
+    asked = report["models"][2]
+    assert (asked["name"], "behind the instruction numbers (sha256 " in asked["asked"]) == (name, True)
+    assert asked["asked"] in (tmp_path / "out" / "report.md").read_text()
+    log = [json.loads(line) for line in (tmp_path / "out" / "items.jsonl").read_text().splitlines()]
+    for item in log:
+        assert ("# Task\nSay one number." in item["prompt"]) == (item["arm"] == name)
+        assert ("Question: Say the word" in item["prompt"]) == (item["arm"] == name)
+    again = json.loads(heed("eval", made / "one", *common, "--json", "--rescore")[1])
+    assert again["pairs"] == report["pairs"]
+    file.write_text(
+        text.replace("[{", "[{name: place, kind: string}, {")
+        + "system:\n# Task\nSay {{ place }}.\n\nuser:\n{{ asked }}\n"
+    )
+    code, _, err = heed("eval", made / "one", *common)
+    assert (code, "'place' has no value" in err, "default" in err) == (2, True, True), err
+    code, _, err = heed("eval", made / "one", "--grid", file)
+    assert (code, "a grid has a plain system text" in err) == (2, True), err
+
+
 def test_a_judge_stands_apart_from_what_was_checked(heed: Heed, run: Path) -> None:
     pytest.importorskip("openai")
     before = json.loads((run / "report.json").read_text())

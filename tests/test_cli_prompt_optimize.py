@@ -16,6 +16,7 @@ from heedlm.eval.endpoint import Interrupted
 from heedlm.instructions.format import load
 from heedlm.runs import read_jsonl
 from tests.endpoints import endpoint
+from tests.families import checkpoint
 
 SOURCE = """---
 name: pick
@@ -158,3 +159,126 @@ def test_the_model_that_comes_with_heed(tmp_path: Path) -> None:
     told = json.loads(text)
     assert told["verdict"] in ("better", "kept", "no headroom")
     assert told["budget"]["spent"] <= 150
+
+
+REFLECTED = SOURCE.replace("frozen #}", "#}")
+
+
+def both(told: str, proposal: str, down: Callable[[], bool], answered: list[str]) -> Callable[[Any], Any]:
+    """Two models: `m` minds what it is told, `strong` proposes one text, unless it is down. answered: what was."""
+    weak = minds(told)
+
+    def say(body: Any) -> Any:
+        strong = body["model"] == "strong"
+        if strong and down():
+            return 400
+        answered.append(json.dumps([body["model"], body["messages"], body["seed"] if strong else 0]))
+        return f"```\n{proposal}\n```" if strong else weak(body)
+
+    return say
+
+
+def test_a_strong_model_proposes_and_what_is_paid_stays_paid_when_it_goes_down(tmp_path: Path) -> None:
+    file, data = files(tmp_path)
+    file.write_text(REFLECTED)
+    out, down = tmp_path / "out", [True]
+    answered: list[str] = []
+    with endpoint(both("Be exact.", "Choose one queue. Be exact.", lambda: down[0], answered)) as server:
+        how = (file, "--model", f"{server.url}#m", "--data", data, "--budget", 700, "--out", out, "--stages", "edits")
+        more = ("--reflector", f"{server.url}#strong", "--price", "1,2", "--reflector-price", "5,20", "--money", 50)
+        with pytest.raises((HeedError, Interrupted)):
+            heed(*how, *more)
+        assert answered
+        assert not (out / "lock.json").exists()
+        down[0] = False
+        code, text = heed(*how, *more, "--json")
+        assert code == 0, text
+    assert len(answered) == len(set(answered)), "nothing is paid twice"
+    assert any('"strong"' in one for one in answered)
+    told = json.loads(text)
+    assert told["verdict"] == "better"
+    assert [one["stage"] for one in told["steps"]][:2] == ["edits", "reflect"]
+    assert "Be exact." in load(str(out / "best.prompty")).block("task").text
+    spent = sum(line.get("cost", 0.0) for line in read_jsonl(out / "spent.jsonl"))
+    assert 0 < told["budget"]["spent_money"] == pytest.approx(spent, abs=1e-5)
+    assert spent <= 50
+
+
+def test_money_bounds_a_search_over_all_its_runs(tmp_path: Path) -> None:
+    """The endpoint's own bill: 10 and 5 tokens for each answer, at prices of 100,000 and 200,000 for a million."""
+    file, data = files(tmp_path)
+    with endpoint(minds("Reply with one of these")) as server:
+        how = (file, "--model", f"{server.url}#m", "--data", data, "--budget", 900, "--out", tmp_path / "out")
+        code, text = heed(*how, "--price", "100000,200000", "--money", 1900, "--max-tokens", 8, "--json")
+        assert code == 0
+        bill = 2.0 * sum(server.answered.values())
+        told = json.loads(text)
+        assert told["budget"]["spent_money"] == pytest.approx(bill)
+        assert 0 < bill <= 1900
+        heard = len(server.heard)
+        heed(*how, "--price", "100000,200000", "--money", 1900, "--max-tokens", 8, "--json")
+        assert len(server.heard) == heard
+    assert told["gate"]["opened"]
+
+
+def test_the_sealed_test_is_not_opened_again_from_another_folder(tmp_path: Path) -> None:
+    file, data = files(tmp_path)
+    with endpoint(minds("Reply with one of these")) as server:
+        how = (file, "--model", f"{server.url}#m", "--data", data, "--budget", 700, "--stages", "blocks")
+        assert heed(*how, "--out", tmp_path / "a")[0] == 0
+        heard = len(server.heard)
+        for more in (("--seed", 1, "--out", tmp_path / "b"), ("--budget", 800, "--out", tmp_path / "a")):
+            with pytest.raises(HeedError, match="sealed cases were opened on") as refused:
+                heed(*how, *more)
+            assert "--test" in refused.value.problems[0].mend
+        assert len(server.heard) == heard
+    record = read_jsonl(data.with_name("cases.jsonl.opened"))
+    assert [line["what"] for line in record] == ["opened", "refused"]
+    inside = read_jsonl(tmp_path / "a" / "sealed.jsonl")
+    assert [line["what"] for line in inside] == ["opened", "result", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--money", 5), "what http.* costs is not known"),
+        (("--money", 0, "--price", "1"), "buys nothing"),
+        (("--money", -2, "--price", "1"), "buys nothing"),
+        (("--money", "nan", "--price", "1"), "buys nothing"),
+        (("--money", 5, "--price", "cheap"), "no price of a million tokens"),
+        (("--budget", -7), "buys nothing"),
+        (("--minutes", -1), "buys nothing"),
+        (("--stages", "reflect"), "none is named"),
+        (("--reflector", "no/such-folder-here"), "no/such-folder-here"),
+        (("--money", 5, "--price", "1", "--reflector", "http://127.0.0.1:1/v1#x"), "what http.*#x costs"),
+    ],
+)
+def test_what_cannot_be_bought_is_refused_before_anything_is_asked(
+    tmp_path: Path, more: tuple[Any, ...], said: str
+) -> None:
+    file, data = files(tmp_path)
+    with endpoint(lambda body: "no") as server, pytest.raises(HeedError, match=said) as refused:
+        heed(file, "--model", f"{server.url}#m", "--data", data, "--out", tmp_path / "o", *more)
+    assert server.heard == []
+    assert all(one.where and one.mend for one in refused.value.problems)
+
+
+def test_models_of_this_machine_have_no_price(tmp_path: Path) -> None:
+    file, data = files(tmp_path)
+    with pytest.raises(HeedError, match="cost nothing"):
+        heed(file, "--model", "atlas", "--data", data, "--out", tmp_path / "o", "--money", 5)
+
+
+def test_a_model_without_right_answers_is_searched_by_likelihood_and_the_lock_says_so(tmp_path: Path) -> None:
+    file, data = files(tmp_path, 60)
+    model = checkpoint(tmp_path / "model")
+    out = tmp_path / "out"
+    how = ("--model", model, "--data", data, "--budget", 400, "--max-tokens", 2, "--out", out, "--json", "--quiet")
+    assert heed(file, *how)[0] == 0
+    lock = json.loads((out / "lock.json").read_text())
+    assert lock["headroom"]["blind"]
+    assert {one["measure"] for one in lock["steps"]} == {"likelihood"}
+    known = [one for one in lock["candidates"] if one["likelihoods"]]
+    assert len(known) > 2
+    assert all(0 < each < 1 for one in known for each in one["likelihoods"].values())
+    assert not {item for one in known for item in one["likelihoods"]} & set(lock["split"]["test"])

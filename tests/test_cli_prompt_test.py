@@ -83,6 +83,39 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         heed("ticket-triage", "--model", "atlas", "--cases", path, "--assert", "{")
 
 
+def test_a_mistake_of_all_cases_is_told_once(tmp_path: Path) -> None:
+    cases = written(tmp_path, 30)
+    with pytest.raises(HeedError) as caught:
+        heed("ticket-triage", "--model", "atlas", "--cases", cases, "--assert", "nope", "--out", tmp_path / "out")
+    (told,) = caught.value.problems
+    assert told.what == "heed has no assertion 'nope'"
+    assert told.where == f"{cases}:1 and 29 more"
+    names = told.mend.removeprefix("known: ").split(", ")
+    assert len(names) == len(set(names))
+
+
+def test_a_file_in_the_place_of_the_report_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    with endpoint(lambda body: "x") as server:
+        how = ("ticket-triage", "--model", f"{server.url}#m", "--cases", written(tmp_path, 3))
+        with pytest.raises(HeedError, match="is a file"):
+            heed(*how, "--out", tmp_path / "cases.jsonl")
+        assert not server.heard
+        with pytest.raises(HeedError, match="is named twice") as caught:
+            heed(*how, "--model", f"{server.url}#m", "--out", tmp_path / "out")
+        assert [one.where for one in caught.value.problems] == ["--model"]
+        with pytest.raises(HeedError) as caught:
+            heed(*how, "--against", "nope", "--out", tmp_path / "out")
+        assert [one.what for one in caught.value.problems] == ["there is no instruction 'nope'"]
+
+
+def test_a_row_that_is_no_case_says_how_a_case_looks(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_text('{"tickets": "Where is it?"}\n')
+    with pytest.raises(HeedError) as caught:
+        heed("ticket-triage", "--model", "atlas", "--cases", path, "--out", tmp_path / "out")
+    assert '{"vars": {"ticket": "..."}}' in caught.value.problems[0].mend
+
+
 def test_the_model_that_comes_with_heed(tmp_path: Path) -> None:
     cases = tmp_path / "cases.jsonl"
     cases.write_text('{"vars": {"ticket": "Where is order 1?"}, "target": "x"}\n')

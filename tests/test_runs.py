@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import heedlm
 from heedlm.errors import HeedError, Problem, nearest
 from heedlm.runs import Run, append_jsonl, cut_jsonl, disk_errors, read_jsonl, settle, write_json, write_text
 
@@ -74,6 +75,18 @@ def test_a_run_folder_is_made_found_and_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HeedError, match="is a file"):
         Run.create(tmp_path / "file")
+
+
+def test_a_run_without_a_name_is_not_the_folder_that_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HeedError, match="no name"):
+        Run.create("")
+    with pytest.raises(HeedError, match="no name"):
+        heedlm.train(model="atlas", data="rows.jsonl", run="")
+    assert not list(tmp_path.iterdir())
+    assert Run.create(".").root == Path()  # said aloud
 
 
 @pytest.mark.parametrize(("number", "said"), [(28, "No space"), (13, "Not allowed"), (30, "Not allowed")])

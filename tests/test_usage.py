@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from heedlm.errors import HeedError
-from heedlm.usage import check_settings, unknown_option
+from heedlm.usage import check_settings, not_written, unknown_option
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "No space"),
+        (errno.EACCES, "Not allowed"),
+        (errno.EROFS, "Not allowed"),
+        (errno.EEXIST, "where a folder is needed"),
+        (errno.ENOTDIR, "where a folder is needed"),
+        (errno.EISDIR, "where a file is needed"),
+        (errno.ENAMETOOLONG, "too long"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_words(number: int, said: str) -> None:
+    told = not_written(OSError(number, "refused", "here"))
+    assert told is not None
+    assert said in told.what
+    assert told.where == "here"
+    assert told.mend
+
+
+def test_what_is_no_matter_of_a_place_stays_what_it_is() -> None:
+    assert not_written(OSError(errno.EACCES, "refused")) is None  # of no file: nobody could mend it
+    assert not_written(FileNotFoundError(errno.ENOENT, "gone", "here")) is None
+
 
 TRAIN = ["--model", "--data", "--run", "--seed", "--set", "--json", "--quiet"]
 

@@ -137,6 +137,8 @@ def train(
     gives the report of one that is finished, which stays as it is. push: a repository on the hub, ORG/NAME, to which the
     model goes at the end; a new one is private unless `public`.   workshop: made instead of `train.workshop.Bench`.
     """
+    if not str(run):  # it would be the folder that one stands in
+        raise HeedError("The run folder has no name.", "--run", "name a folder: --run runs/NAME")
     chosen = _with_model(make_recipe(recipe, **options))  # refused before anything is read or written
     from heedlm.eval.during_setup import exam_of
     from heedlm.model import push as hub

@@ -35,6 +35,7 @@ from heedlm.runs import DEMO
 from heedlm.screen import Screen, bar_per_arm
 
 DONE, GATE, USAGE, INTERRUPTED = 0, 1, 2, 130
+WRITTEN = ("--run", "--out")  # options that name a folder to write
 
 app = typer.Typer(
     add_completion=False,
@@ -308,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     interrupts = Interrupts()
     try:
         _check_launch(given)
+        _check_places(given)
         if "--set" in given or given[:1] in (["prepare"], ["check"], ["train"]):
             from heedlm.usage import check_settings
 
@@ -338,9 +340,18 @@ def _check_launch(given: Sequence[str]) -> None:
         raise HeedError(what, program(), f"heed {shlex.join(given)}")
 
 
+def _check_places(given: Sequence[str]) -> None:
+    """Raises HeedError for a folder to write whose name is empty, as an unset variable leaves it: it would be this one."""
+    for word, following in zip(given, [*given[1:], None], strict=True):
+        if (word in WRITTEN and following == "") or word in [f"{one}=" for one in WRITTEN]:
+            option = word.rstrip("=")
+            raise HeedError("The folder to write has no name.", option, f"name one: {option} runs/NAME")
+
+
 def _interrupted(given: Sequence[str], screen: Screen) -> int:
     again = f"; what was finished is kept. Go on with: {program()} {shlex.join(given)}"
-    screen.err.print(Text("Interrupted" + ("." if given[:1] in (["chat"], ["show"]) else again)), soft_wrap=True)
+    nothing = given[:1] in (["chat"], ["show"]) or list(given[:2]) == ["prompt", "new"]  # nothing to go on with
+    screen.err.print(Text("Interrupted" + ("." if nothing else again)), soft_wrap=True)
     return INTERRUPTED
 
 
@@ -361,6 +372,12 @@ def _last_door(error: Exception, given: Sequence[str], screen: Screen) -> int:
     if isinstance(error, MemoryError):
         screen.refuse(Problem("Out of memory.", mend="--set train.micro_tokens=1024, or a smaller model"))
         return USAGE
+    if isinstance(error, OSError):
+        from heedlm.usage import not_written
+
+        if told := not_written(error):
+            screen.refuse(told)
+            return USAGE
     if launched().size == 1:
         raise error
     if lost_another(error):

@@ -43,7 +43,8 @@ GridFile = Annotated[
     str | None, typer.Option("--grid", help="A system text: ask base and run with it as well. Prompt or tune?")
 ]
 SystemFile = Annotated[
-    str | None, typer.Option("--system", help="A system text: ask every model with a chat format with it as well.")
+    str | None,
+    typer.Option("--system", help="A system text, or FILE.prompty: ask every model with a chat format behind it."),
 ]
 FewShot = Annotated[
     str | None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,7 @@ from heedlm.errors import HeedError, nearest
 from heedlm.screen import Screen
 
 if TYPE_CHECKING:
+    from heedlm.instructions.layout import Layout
     from heedlm.instructions.optimize.moves import Stage
     from heedlm.instructions.optimize.run import Done
 
@@ -35,7 +38,9 @@ Money = Annotated[
 PriceOf = Annotated[
     str | None, typer.Option("--price", help="Of a million tokens, sent and written, such as 0.15,0.60; for --money.")
 ]
-Stages = Annotated[str, typer.Option("--stages", help="Which of format, blocks, shots, edits, reflect; in this order.")]
+Stages = Annotated[
+    str, typer.Option("--stages", help="Which of mix, format, blocks, shots, edits, reflect; in this order.")
+]
 ReflectorName = Annotated[
     str, typer.Option("--reflector", help="A strong model that proposes other words: adds the stage reflect.")
 ]
@@ -59,7 +64,7 @@ def optimize(
     minutes: Minutes = None,
     money: Money = None,
     price: PriceOf = None,
-    stages: Stages = "format,blocks,shots,edits",
+    stages: Stages = "mix,format,blocks,shots,edits",
     reflector: ReflectorName = "",
     reflector_price: ReflectorPrice = None,
     epsilon: Epsilon = 0.01,
@@ -86,10 +91,6 @@ def optimize(
 
     screen = Screen(as_json, quiet)
     bought, chosen = Budget(budget, minutes, money), _stages(stages, bool(reflector))
-    prices = {
-        "price": None if price is None else read_price(price, "--price"),
-        "reflector_price": None if reflector_price is None else read_price(reflector_price, "--reflector-price"),
-    }
     instruction = load(file)
     checks, _ = common_checks([instruction])
     cases = read_cases(data, [instruction], checks)
@@ -108,7 +109,9 @@ def optimize(
         seed,
         decoding,
         reflector=reflector,
-        **prices,
+        price=None if price is None else read_price(price, "--price"),
+        reflector_price=None if reflector_price is None else read_price(reflector_price, "--reflector-price"),
+        looked=_looked(test or data),
     )
     with screen.progress() as bars:
         task = bars.add_task("searching", total=budget, note="")
@@ -121,6 +124,12 @@ def optimize(
     lock = json.loads(done.lock.read_text("utf8"))
     told = {name: lock[name] for name in ("verdict", "gate", "best", "headroom", "steps", "budget", "ended")}
     screen.result({**told, "lock": str(done.lock)}, _page(done))
+
+
+def _looked(files: list[Path]) -> Path | None:
+    """Where openings of the test are on record whatever --out says: beside the cases, where that may be written."""
+    place = files[0].with_name(f"{files[0].name}.opened")
+    return place if os.access(place if place.exists() else place.parent, os.W_OK) else None
 
 
 def _stages(text: str, reflected: bool = False) -> tuple[Stage, ...]:
@@ -153,9 +162,14 @@ def _page(done: Done) -> Text:
         text.append(
             f"sealed test, {difference.n} cases: {gated.seed:.1%} -> {gated.chosen:.1%}, "
             f"{difference.mean:+.1%} [{difference.low:+.1%}, {difference.high:+.1%}], p = {difference.p:.3g}\n"
-            f"these cases cannot show a difference under {difference.smallest:.1%}\n"
         )
+        if done.verdict != "better":
+            text.append(f"so many cases surely show a difference only from {difference.smallest:.1%} on\n")
+    elif done.verdict != "no headroom":
+        text.append("Nothing was left to prove: the sealed test stays sealed.\n")
     for step in done.found.steps:
+        if not step.calls:
+            continue
         gain = "" if step.dev is None else f"  {step.dev.mean:+.1%} on dev"
         how = " by likelihood" if step.measure == "likelihood" else ""
         text.append(
@@ -165,4 +179,14 @@ def _page(done: Done) -> Text:
         text.append(f"  the budget ended the search: {done.found.ended}\n", style="dim")
     spent = f", {done.money:.4g} spent" if done.money else ""
     text.append(f"{done.calls:,} calls{spent}. {done.lock}", style="dim")
+    if done.verdict == "better":
+        file = done.lock.with_name("best.prompty")
+        text.append(f"\nheed prompt compile {shlex.quote(str(file))}{_switches(done.best.layout)}")
     return text
+
+
+def _switches(layout: Layout) -> str:
+    """The options that lay an instruction out so; its notation stands in the file."""
+    found = f" --placement {layout.placement}" if layout.placement != "system" else ""
+    found += f" --repeat {layout.repeat}" if layout.repeat != "marked" else ""
+    return found + (" --turns" if layout.turns else "") + (" --data-first" if layout.data_first else "")

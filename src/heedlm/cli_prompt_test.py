@@ -91,6 +91,8 @@ def run_cases(
     screen = Screen(as_json, quiet)
     asked = Asked(min_score, min_gain, max_spread, min_consistent)
     found = set_up(files, cases or (), [_assertion(one) for one in asserts or ()], model or ())
+    if out.exists() and not out.is_dir():  # told before anything is asked
+        raise HeedError("the folder of the report is a file", f"--out {out}", f"--out {OUT}, or another folder")
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
     plan = Plan(found.instructions, found.models, found.cases, format_ or (), against, ablate, sampling, samples)
     store = Store(out / "answers.jsonl")
@@ -109,7 +111,7 @@ def run_cases(
     }
     report = Report(done.matrix, decide(done.matrix, asked), done.calls, done.cached, about)
     written = write_report(report, out)
-    screen.result(json.loads(written[0].read_text("utf8")), terminal(report))
+    screen.result(json.loads(written[0].read_text("utf8")), terminal(report, said=found.notes))
     screen.say(f"{done.calls:,} asked, {done.cached:,} kept from before. The report: {written[2]}")
     if report.decision is not None and report.decision.call != "ship":
         raise typer.Exit(NO if report.decision.call == "do not ship" else CANNOT_TELL)

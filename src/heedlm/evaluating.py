@@ -14,6 +14,7 @@ from heedlm.recipe_file import Settings, load_recipe, setting_lines
 from heedlm.runs import Run, environment
 
 if TYPE_CHECKING:
+    from heedlm.eval.contenders import Behind
     from heedlm.eval.gate_file import Gate
     from heedlm.eval.prices import Prices
     from heedlm.eval.stage import Evaluated, Wanted
@@ -170,8 +171,8 @@ def compare(
     models: runs, checkpoints as RUN@step-400 (or @best, @last), model folders, hub ids, or endpoints as
     http://HOST/v1#MODEL.   data: rows to ask; without it the test
     rows of the first run among the models.   same_recipe: all but the first are one recipe under several seeds.
-    grid: a file with a system text, with which both of two models are asked as well: prompt or tune?   system: the same, with
-    which every model with a chat format is asked as well.   few_shot: rows, or a run; every base model is asked as well in
+    grid: a file with a system text, with which both of two models are asked as well: prompt or tune?   system: the same, or an
+    instruction, with which every model with a chat format is asked as well.   few_shot: rows, or a run; every base model is asked as well in
     its best plain frame, and there behind solved examples from them.
     The rest as in `evaluate`; a gate judges the second of two.
     """
@@ -191,7 +192,7 @@ def compare(
     price = known.get(str(judge))
     wrong.after(lambda: check_judging(judging, price))
     instead = wrong.after(lambda: _system_text(grid, "--grid"))
-    before = wrong.after(lambda: _system_text(system, "--system"))
+    before = wrong.after(lambda: _behind(system, names))
     shots = wrong.after(lambda: () if few_shot is None else shots_of(few_shot)) or ()
     wrong.after(lambda: evaluation_only(lines))
     recipe = wrong.after(lambda: load_recipe(Recipe, None, lines)) or Recipe()
@@ -275,10 +276,23 @@ def _check_arms(
         raise HeedError.of(problems)
 
 
+def _behind(file: str | Path | None, names: Sequence[str]) -> str | Behind | None:
+    """A plain system text, or an instruction, proved on those of the models that have a chat format."""
+    from heedlm.eval.contenders import contenders_of
+    from heedlm.instructions.asked import behind, is_instruction
+
+    if file is None or not is_instruction(file):
+        return _system_text(file, "--system")
+    return behind(file, [one.name for one in contenders_of(names) if not one.plain])
+
+
 def _system_text(file: str | Path | None, option: str) -> str | None:
     if file is None:
         return None
     path = Path(file)
+    if path.suffix == ".prompty":
+        what = "This is an instruction, and a grid has a plain system text."
+        raise HeedError(what, f"{option} {path}", f"--system {path} asks the models with a chat format behind it")
     try:
         text = path.read_text("utf8").strip()
     except (OSError, UnicodeDecodeError):

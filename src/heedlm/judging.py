@@ -14,7 +14,7 @@ from heedlm.errors import HeedError, nearest
 from heedlm.eval.judge.agreement import Label, pairs_agree, points_agree, read_labels
 from heedlm.eval.judge.asking import Manner, PairVerdict, PointsVerdict, Told, judge_pairs, judge_points
 from heedlm.eval.judge.cases import Case, Gathered, drawn, gather, log_of
-from heedlm.eval.judge.files import write_judged
+from heedlm.eval.judge.files import set_aside, write_judged
 from heedlm.eval.judge.rubric import read_rubric
 from heedlm.eval.judge.sheet import write_sheet
 from heedlm.eval.judge.summary import JudgeReport, sum_pair, sum_points
@@ -106,6 +106,8 @@ def judge(
         notes=(*_notes(teacher, found), *([beside] if beside else []), *heard.why),
         about=_about(teacher, places),
     )
+    if moved := set_aside(report, folder):
+        say(f"The report of another judge or question that stood here is in {moved} now.")
     verdicts: list[PairVerdict | PointsVerdict] = [verdict for one in heard.pairs for verdict in one]
     verdicts += heard.points
     return Judged(report, tuple(verdicts), tuple(write_judged(report, verdicts, folder)))

@@ -35,8 +35,9 @@ class Run:
     @classmethod
     def create(cls, path: str | Path) -> Run:
         root = Path(path)
-        if root.exists() and not root.is_dir():
-            raise HeedError("The run folder is a file.", str(root), "name another folder: --run runs/NAME")
+        if not str(path) or (root.exists() and not root.is_dir()):
+            what = "The run folder is a file." if str(path) else "The run folder has no name."
+            raise HeedError(what, str(path) or "--run", "name another folder: --run runs/NAME")
         with disk_errors(root):
             root.mkdir(parents=True, exist_ok=True)
         return cls(root)
@@ -228,5 +229,5 @@ def disk_errors(path: Path) -> Iterator[None]:
                 "No space left on the disk.", str(path), "free some space, then run the same command again"
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise HeedError("Not allowed to write here.", str(path), "choose another folder: --run FOLDER") from error
+            raise HeedError("Not allowed to write here.", str(path), "name another folder, where you may") from error
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from heedlm.config import Recipe
 from heedlm.errors import HeedError, Problem
 from heedlm.keys import example, keys, like
 from heedlm.pretrain_config import PretrainRecipe
+from heedlm.runs import NO_SPACE
 
 SETTABLE = frozenset(("demo", "prepare", "check", "show", "train", "eval", "pretrain"))
 # The section of a recipe that each verb is about: where a name stands in several, its own comes first.
@@ -127,6 +129,22 @@ def mistake(error: Any, given: Sequence[str]) -> Problem:
     group = f"{_called(context)} --help lists the commands"
     mend = shown[0].replace("Example: ", "for example: ") if shown else group
     return Problem(str(error.format_message()), _called(context), mend)
+
+
+def not_written(error: OSError) -> Problem | None:
+    """What the file system refused, in words; None where that is no matter of the place that the user chose."""
+    if not error.filename:
+        return None
+    where, mend = str(error.filename), "name another place"
+    if error.errno in NO_SPACE:
+        return Problem("No space left on the disk.", where, "free some space, then run the same command again")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return Problem("Not allowed to read or write here.", where, f"{mend}, or change who may")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return Problem("A file is where a folder is needed.", where, mend)
+    if error.errno == errno.EISDIR:
+        return Problem("A folder is where a file is needed.", where, mend)
+    return Problem("The name is too long.", where, mend) if error.errno == errno.ENAMETOOLONG else None
 
 
 def _called(context: Any) -> str:

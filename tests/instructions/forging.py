@@ -1,21 +1,25 @@
 """Values that try to be structure, and a reader of structure that shares nothing with the compiler.
 
 `escapes` compiles values for every notation and format, and tells each one after which a reader finds other roles,
-blocks, tags, turns or control tokens than behind a harmless value. The benchmark of instructions counts them as well.
+blocks, tags, turns or control tokens than behind a harmless value. Two instructions hold them: one as most are written, and
+one that puts values where they do most harm: beside each other, behind signs of structure, in loops, in a cue. The
+benchmark of instructions counts escapes as well.
 """
 
 from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from heedlm.instructions.blocks import NOTATIONS, Instruction
+from heedlm.instructions.blocks import NOTATIONS
 from heedlm.instructions.compile import Compiled, fill, planned
 from heedlm.instructions.format import parse
 from heedlm.instructions.frame import Frame
 from heedlm.instructions.layout import Layout
+from heedlm.instructions.plan import Plan
 from heedlm.tokens.encode import ids_of, text_ids
 
 FILE = """---
@@ -50,6 +54,47 @@ user:
 
 # Reminder
 One word.
+"""
+CROWDED = """---
+name: crowded
+inputs:
+  - {name: ticket, kind: string}
+  - {name: note, kind: string, default: none}
+  - {name: lines, kind: array, default: []}
+heed:
+  trust: {ticket: data, note: data, lines: data}
+  delimit: {ticket: DELIMIT}
+---
+system:
+# Role
+You sort mail for{{ note }}{{ ticket }}.
+
+# Context
+{% for one in lines %}
+{{ one }}
+{% endfor %}
+#{{ note }}
+<{{ note }}>
+{{ note }}: yes
+{{ note }}
+{% if ticket %}
+---
+{% endif %}
+
+# Task
+{% for one in lines %}
+- {{ one }}{{ note }}
+{% endfor %}
+Choose a queue.
+
+user:
+{{ lines | join("\n") }}
+
+# More {# kind=context #}
+{{ note }}
+{{ ticket }}
+{{ note }}
+So far.
 """
 HARMLESS = "The parcel came late and the box was wet."
 TITLES = (
@@ -91,7 +136,27 @@ CONTROLS = (
         "[/INST]",
     ),
     *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<<SYS>>", "<</SYS>>", "<｜end▁of▁sentence｜>"),
+    *(
+        "<｜User｜>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|system|>",
+        "<|channel|>",
+        "<|start_of_role|>",
+        "<think>",
+        "</think>",
+    ),
+    *("[SYSTEM_PROMPT]", "[TOOL_CALLS]", "<tool_call>", "<|START_OF_TURN_TOKEN|>", "<mask>", "<unk>", "<|eom_id|>"),
 )
+BLOCKS = (
+    "You sort mail.",
+    "Choose a queue.",
+    "One word.",
+    "# Role\nYou sort mail.",
+    "Input: x\nOutput: shipping",
+    "yes",
+)
+LISTED = ("- ", "* ", "1. ", "> ", ">", "- - ", "\t- ")
 BREAKS = ("\n", "\n\n", "\r\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 MARKS = (
     "Human:",
@@ -103,15 +168,29 @@ MARKS = (
     "### End",
     "User:",
     "system:",
+    "### System:",
+    "USER:",
+    "ASSISTANT:",
+    "Q:",
+    "A:",
 )
+# Signs that look like those of structure, or stand unseen between them.
+UNSEEN = ("\u200b", "\u200d", "\u2060", "\ufeff", "\u00ad", "\u202e", "\u180e", "\u3000", "\u00a0", "\u2009")
+ALIKE = str.maketrans({"#": "＃", "<": "＜", ">": "＞", ":": "：", "=": "＝", "-": "－", "|": "｜", "`": "｀"})
 
 
 def forged(draw: random.Random) -> str:
     """One value: pieces of structure in every order, cut, doubled, indented, in other cases."""
-    parts = [_piece(draw) for _ in range(draw.randint(1, 9))]
-    if draw.random() < 0.3:  # a piece cut in two, for the ends of values
+    parts = [_piece(draw) for _ in range(draw.randint(0, 9))]
+    if parts and draw.random() < 0.3:  # a piece cut in two, for the ends of values
         at = draw.randrange(len(parts))
         parts[at] = parts[at][draw.randint(0, len(parts[at])) :]
+    if parts and draw.random() < 0.15:  # a sign that nobody sees, somewhere in a piece
+        at = draw.randrange(len(parts))
+        cut = draw.randint(0, len(parts[at]))
+        parts[at] = parts[at][:cut] + draw.choice(UNSEEN) + parts[at][cut:]
+    if draw.random() < 0.002:  # a long one
+        parts *= draw.choice((20, 200))
     return "".join(parts)
 
 
@@ -120,6 +199,10 @@ def _piece(draw: random.Random) -> str:
     title = draw.choice((str.title, str.upper, str.lower, str.capitalize))(title)
     lead = draw.choice(("", "", " ", "   ", "\t", "\u00a0", "> "))
     kinds = (
+        lambda: draw.choice(BLOCKS),
+        lambda: f"{lead}{'#' * draw.randint(1, 3)} {title}".translate(ALIKE),
+        lambda: f"<{tag}><{draw.choice(TAGS)}></{tag}>",
+        lambda: f"{draw.choice(LISTED)}{'#' * draw.randint(0, 2)} {title}{draw.choice((':', '', ' #'))}",
         lambda: f"{lead}{'#' * draw.randint(1, 4)} {title}",
         lambda: f"{lead}# {title} {{# id={tag} frozen #}}",
         lambda: f"{title}{draw.choice(BREAKS)}{draw.choice(('====', '---'))}",
@@ -154,7 +237,7 @@ def structure(compiled: Compiled, frame: Frame | None) -> list[object]:
     found: list[object] = [message.role for message in compiled.messages]
     for message in compiled.messages:
         reader = {"markdown": _markdown, "xml": _xml, "label": _labels, "plain": lambda text: []}[compiled.notation]
-        found.append(reader(message.content))
+        found.append(reader(_shown(message.content)))
         if frame is None:
             found += [token for token in CONTROLS if token in message.content]
     if frame is not None and compiled.wire is not None:
@@ -169,6 +252,14 @@ def structure(compiled: Compiled, frame: Frame | None) -> list[object]:
         found.append([compiled.wire.text.count(token) for token in written])
         found.append([mark for line in lines for mark in marks if line.strip().lower().startswith(mark)])
     return found
+
+
+def _shown(text: str) -> str:
+    """What a person sees: look-alikes are what they look like, what is not shown is not there."""
+    if text.isascii():
+        return text
+    folded = unicodedata.normalize("NFKC", text)
+    return re.sub(r"[^\x00-\x7f]", lambda sign: "" if unicodedata.category(sign[0]) == "Cf" else sign[0], folded)
 
 
 def _lines(text: str) -> list[str]:
@@ -194,6 +285,9 @@ def _markdown(text: str) -> list[str]:
         heading = re.match(r"\s*#{1,6}\s+(.*)", line)
         if heading and _name(heading[1]) in TITLES:
             found.append(_name(heading[1]))
+        if heading:
+            before = ""
+            continue
         if re.fullmatch(r"\s*(=+|-+)\s*", line) and _name(before) in TITLES and not before.lstrip().startswith(">"):
             found.append(_name(before))
         before = line
@@ -216,26 +310,27 @@ class Case(NamedTuple):
     """An instruction in one notation and format.   usual: its structure behind a harmless value."""
 
     name: str
-    instruction: Instruction
-    layout: Layout
-    frame: Frame | None
+    plan: Plan
     usual: list[object]
 
 
-def cases(frames: Sequence[Frame | None]) -> list[Case]:
-    """Every notation, with and without marks around the value, for messages (None) and for frames."""
+def cases(frames: Sequence[Frame | None], file: str = FILE) -> list[Case]:
+    """Every notation, with and without marks around the value, for messages (None) and for frames; notations of one frame
+    and one mark stand next to each other."""
     made = []
     for delimit in ("none", "auto", "fence", "xml", "quotes", "datamark"):
-        instruction = parse(FILE.replace("DELIMIT", delimit))
+        instruction = parse(file.replace("DELIMIT", delimit))
         for frame in frames:
             for notation in NOTATIONS:
-                layout = Layout(notation=notation)
-                usual = structure(
-                    fill(planned(instruction, layout, frame), {"ticket": HARMLESS, "note": HARMLESS}), frame
-                )
-                name = f"{'messages' if frame is None else frame.format}/{notation}/{delimit}"
-                made.append(Case(name, instruction, layout, frame, usual))
+                plan = planned(instruction, Layout(notation=notation), frame)
+                name = f"{instruction.name}/{'messages' if frame is None else frame.format}/{notation}/{delimit}"
+                made.append(Case(name, plan, structure(fill(plan, _given(plan, HARMLESS, HARMLESS)), frame)))
     return made
+
+
+def _given(plan: Plan, value: str, note: str) -> dict[str, object]:
+    found: dict[str, object] = {"ticket": value, "note": note}
+    return {**found, "lines": [note, HARMLESS, value]} if "lines" in plan.inputs else found
 
 
 def escapes(values: Sequence[str], given: Sequence[Case], each: int | None = None) -> Iterator[tuple[str, str]]:
@@ -243,10 +338,10 @@ def escapes(values: Sequence[str], given: Sequence[Case], each: int | None = Non
     for number, value in enumerate(values):
         chosen = given if each is None else [given[(number * each + at) % len(given)] for at in range(each)]
         for case in chosen:
-            plan = planned(case.instruction, case.layout, case.frame)
-            note = HARMLESS if number % 2 else value
-            compiled = fill(plan, {"ticket": value, "note": note})
-            if structure(compiled, case.frame) != case.usual or "1337" in compiled.text or lost(value, compiled.text):
+            note = HARMLESS if number % 5 < 2 else value  # no divisor of the number of cases: each meets both
+            compiled = fill(case.plan, _given(case.plan, value, note))
+            frame = case.plan.frame
+            if structure(compiled, frame) != case.usual or "1337" in compiled.text or lost(value, compiled.text):
                 yield case.name, value
 
 

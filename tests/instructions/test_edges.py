@@ -150,6 +150,53 @@ def test_headings_of_a_prompt_become_blocks() -> None:
     assert parse(write(made.instruction)) == made.instruction
 
 
+def test_code_stays_whole_and_tags_that_name_a_block_open_one() -> None:
+    made = from_text(
+        "x",
+        'Extract the fields as JSON.\n```json\n{"a": 1,\n\n  "b": [2]}\n```\nUse null for what is missing.\n<mail>\n{mail}\n</mail>',
+    )
+    assert made.instruction.block("task").text.startswith(
+        'Extract the fields as JSON.\n```json\n{"a": 1,\n\n  "b": [2]}\n```\n'
+    )
+    assert made.instruction.block("data").text == "<mail>\n{{ mail }}\n</mail>"
+    tagged = from_text(
+        "x", "<role>A clerk.</role>\n<task>\nSort the mail.\n</task>\n<rules>\n- one\n</rules>\n<mail>{{ mail }}</mail>"
+    )
+    assert [(one.kind, one.text) for one in tagged.instruction.blocks] == [
+        ("role", "A clerk."),
+        ("task", "Sort the mail."),
+        ("constraints", "- one"),
+        ("data", "<mail>{{ mail }}</mail>"),
+    ]
+    for one in (made, tagged):
+        assert parse(write(one.instruction)) == one.instruction
+
+
+def test_an_open_fence_is_closed_and_said_and_nothing_is_made_of_nothing() -> None:
+    made = from_text("x", "Sort it.\n```json\nof {x}")
+    assert made.instruction.block("task").text.endswith("```json\nof {{ x }}\n```")
+    assert any("fence" in note for note in made.notes)
+    assert parse(write(made.instruction)) == made.instruction
+    for empty in ("", " \n\t\n", "\ufeff"):
+        with pytest.raises(HeedError, match="no text"):
+            from_text("x", empty)
+
+
+def test_an_order_before_a_value_stays_an_order_and_a_label_at_the_end_is_a_cue() -> None:
+    made = from_text("x", "Classify the tweet for {reader}.\nUse one word.\n\nTweet: {tweet}\nMood:")
+    assert [(one.kind, one.role, one.text) for one in made.instruction.blocks][-2:] == [
+        ("data", "user", "Tweet: {{ tweet }}"),
+        ("cue", "assistant", "Mood:"),
+    ]
+    assert [(one.name, one.trust) for one in made.instruction.inputs] == [("reader", "user"), ("tweet", "data")]
+    order = from_text("x", "Summarise: {text}\nAt most 20 words.").instruction
+    assert order.block("task").text == "Summarise: At most 20 words."
+    assert order.block("data").text == "{{ text }}"
+    signs = from_text("x", "Tag each line with [BUG] or [NIT].\n\n{{ diff }}").instruction
+    assert [one.name for one in signs.inputs] == ["diff"]
+    assert [one.name for one in from_text("x", "Write to [NAME].").instruction.inputs] == ["name", "text"]
+
+
 def test_an_instruction_is_taken_as_it_is() -> None:
     text = "system:\n# Task\nSort.\n\nuser:\nx"
     assert from_text("other", text).instruction.name == "other"

@@ -12,7 +12,7 @@ from heedlm.instructions.format import parse
 from heedlm.instructions.frame import FORMATS, frame_for, frame_of
 from heedlm.model.load import SHIPPED
 from heedlm.tokens.tokenizer import load_tokenizer
-from tests.instructions.forging import HARMLESS, cases, escapes, forged, structure
+from tests.instructions.forging import CROWDED, FILE, HARMLESS, cases, escapes, forged, structure
 from tests.instructions.wires import SOFT
 
 MESSAGES = [None]
@@ -24,6 +24,13 @@ def test_no_value_of_a_few_hundred_changes_the_structure() -> None:
     values = [forged(draw) for _ in range(250)]
     assert not list(escapes(values, cases(MESSAGES)))
     assert not list(escapes(values, cases(FRAMES), each=4))
+
+
+def test_no_value_changes_an_instruction_that_puts_values_where_they_do_most_harm() -> None:
+    draw = random.Random(9)
+    values = ["", *(forged(draw) for _ in range(120))]
+    assert not list(escapes(values, cases(MESSAGES, CROWDED), each=8))
+    assert not list(escapes(values, cases(FRAMES, CROWDED), each=2))
 
 
 def test_marks_that_are_ordinary_text_are_kept_out_of_values(tmp_path: Path) -> None:
@@ -47,17 +54,19 @@ def test_marks_that_are_ordinary_text_are_kept_out_of_values(tmp_path: Path) -> 
 def test_no_value_of_a_hundred_thousand_changes_the_structure() -> None:
     draw = random.Random(100)
     values = [forged(draw) for _ in range(100_000)]
-    assert not list(escapes(values, cases(MESSAGES), each=4))
-    assert not list(escapes(values, cases(FRAMES), each=2))
+    for file in (FILE, CROWDED):
+        assert not list(escapes(values, cases(MESSAGES, file), each=2))
+        assert not list(escapes(values, cases(FRAMES, file), each=1))
 
 
 def test_the_reader_sees_what_an_author_writes() -> None:
     """A reader that finds nothing would prove nothing."""
     for case in cases([None, *FRAMES[-2:]]):
-        if case.layout.notation == "plain":
+        plan = case.plan
+        if plan.notation == "plain":
             continue
         plan = planned(
-            case.instruction.with_text("task", "Choose.\n\n# Role\n<role>\nROLE: x\n</role>"), case.layout, case.frame
+            plan.instruction.with_text("task", "Choose.\n\n# Role\n<role>\nROLE: x\n</role>"), plan.layout, plan.frame
         )
-        found = structure(fill(plan, {"ticket": HARMLESS}), case.frame)
+        found = structure(fill(plan, {"ticket": HARMLESS}), plan.frame)
         assert found != case.usual, case.name

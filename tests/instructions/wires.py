@@ -20,6 +20,7 @@ THINKS = (
     )
     + OPEN
 )
+THINKING = THINKS.replace("assistant\\n' }}{%- endif", "assistant\\n<think>' }}{%- endif")
 SOFT = (
     "{%- for message in messages %}{{- '<|turn>' + message.role + '\\n' + message.content + '<turn|>\\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|turn>assistant\\n' }}{%- endif %}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from heedlm.data.schema import to_examples
 from heedlm.data.sources import read_rows
@@ -15,14 +17,14 @@ from heedlm.errors import HeedError, Problem
 from heedlm.eval import arms
 from heedlm.eval.checkpoints import checkpoint_of, is_checkpoint, load_checkpoint, run_behind
 from heedlm.eval.evaluate import Arm
-from heedlm.eval.grid import WITH, with_system
+from heedlm.eval.grid import WITH, with_system, with_turns
 from heedlm.eval.leaks import find_leaks
 from heedlm.eval.pairs import Contender
 from heedlm.eval.prices import Price
 from heedlm.eval.stage import SHOTS, fits_of, known_as
 from heedlm.generate.chat import LocalChat, load_chat
 from heedlm.generate.remote import RemoteChat
-from heedlm.messages import Example, Sampling, Task
+from heedlm.messages import Chat, Example, Message, Sampling, Task
 from heedlm.model.load import resolve
 from heedlm.model.save import read_card
 from heedlm.tokens.tokenizer import load_tokenizer
@@ -32,12 +34,21 @@ FRAME, FEW_SHOT = " + frame", " + few-shot"  # behind the name of a base model t
 _SHOWN = 20
 
 
+class Behind(NamedTuple):
+    """An instruction behind every question. name: behind that of a model.   told: for the report.   turns: for a model, what
+    makes its turns of those of a question."""
+
+    name: str
+    told: str
+    turns: Callable[[Chat], Callable[[Sequence[Message]], Sequence[Message]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Arms that are asked beside the models as they are. system: a text behind which every model with a chat format is
-    asked as well; "" for none.   shots: rows to take solved examples from, for base models; none for no such arms."""
+    """Arms that are asked beside the models as they are. system: a text, or an instruction, behind which every model with a
+    chat format is asked as well; "" for none.   shots: rows to take solved examples from, for base models; none for no such arms."""
 
-    system: str = ""
+    system: str | Behind = ""
     shots: tuple[Example, ...] = ()
 
 
@@ -103,14 +114,21 @@ def _local(name: str) -> Contender:
     return Contender(name, opened, asked, plain)
 
 
-def prompted(plain: Contender, text: str) -> Contender:
-    """The same model behind a system text."""
+def prompted(plain: Contender, text: str | Behind) -> Contender:
+    """The same model behind a system text, or an instruction."""
+    name = plain.name + (WITH if isinstance(text, str) else text.name)
 
     def opened() -> Arm:
         arm = plain.open()
-        return replace(arm, name=arm.name + WITH, build=with_system(arm.build, text))
+        built = with_system(arm.build, text) if isinstance(text, str) else with_turns(arm.build, text.turns(arm.chat))
+        return replace(arm, name=name, build=built)
 
-    return Contender(plain.name + WITH, opened, f"{plain.asked}, behind the system text")
+    told = text.told if isinstance(text, Behind) else f"behind the system text (sha256 {_digest(text)})"
+    return Contender(name, opened, f"{plain.asked}, {told}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def beside(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -50,6 +50,15 @@ def with_system(build: Builder, text: str) -> Builder:
         said = "\n\n".join([text, *(turn.content for turn in own)])
         turns = (Message("system", said), *example.messages[len(own) :])
         return build(task, replace(example, messages=turns))
+
+    return built  # type: ignore[return-value]
+
+
+def with_turns(build: Builder, turns: Callable[[Sequence[Message]], Sequence[Message]]) -> Builder:
+    """The same question in other turns: those of an instruction that stands round it."""
+
+    def built(task: Task, example: Example) -> object:
+        return build(task, replace(example, messages=tuple(turns(example.messages))))
 
     return built  # type: ignore[return-value]
 

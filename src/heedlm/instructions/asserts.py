@@ -23,7 +23,9 @@ _ALIASES = {"is-refusal": "refusal", "rouge-l": "rouge_l", "number-equals": "num
 _NOT_HERE = ("checks", "likelihood", "ifeval", "tool_call", "choice", "contains", "regex")
 SCORERS = tuple(name for name in KINDS if name not in _NOT_HERE)
 OWN = ("contains-json", "levenshtein")
-TYPES: tuple[str, ...] = (*CHECK_TYPES, *OWN, *(name.replace("_", "-") for name in SCORERS), *_ALIASES)
+TYPES: tuple[str, ...] = tuple(
+    dict.fromkeys((*CHECK_TYPES, *OWN, *(name.replace("_", "-") for name in SCORERS), *_ALIASES))
+)
 _COMMON = ("type", "weight", "threshold", "metric", "description")
 _DISTANCE = 5  # promptfoo's own threshold of levenshtein
 

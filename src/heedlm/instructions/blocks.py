@@ -114,7 +114,8 @@ class Instruction:
     """A custom instruction, as a file holds it.
 
     blocks: in the order of the file, used ones among them.   uses: what `use:` names, as written.
-    checks: in the vocabulary of `heed eval`.   budget: tokens at most; 0 no limit.   tests: the file of its matrix.
+    checks: in the vocabulary of `heed eval`.   budget: tokens at most; 0 no limit.   characters: of system text; 0 no
+    limit.   tests: the file of its matrix.
     notation: the one to write it in unless another is asked for.   meta: version, licence, tags.
     """
 
@@ -128,6 +129,7 @@ class Instruction:
     notation: Notation = "markdown"
     budget: int = 0
     tests: str = ""
+    characters: int = 0
     ignores: tuple[Ignore, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = field(default=(), compare=False)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from heedlm.errors import Problem, nearest
 from heedlm.instructions.blocks import Block, Ignore
 from heedlm.instructions.kinds import KINDS, NAMES, Place, kind_of, words_of
-from heedlm.instructions.values import wording
+from heedlm.instructions.values import mend_of, wording
 from heedlm.templates.sandbox import FillError
 
 # The role line of Prompty files, blanks, a hash before it and attributes behind it included.
@@ -272,8 +272,8 @@ def _faults(block: Block) -> Iterator[Fault]:
     try:
         wording(block.text)
     except FillError as error:
-        mend = "every {{ closes with }}, every {% if %} and {% for %} ends inside its block"
-        yield Fault("HD105", Problem(f"block {block.id!r}: {error.what}", block.at(error.line or 1), mend))
+        where = block.at(error.line or 1)
+        yield Fault("HD105", Problem(f"block {block.id!r}: {error.what}", where, mend_of(error)))
     fence, line = open_fence(block.text)
     if fence:
         mend = f"close it with {fence}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,8 +87,20 @@ def cases_of(
         else:
             cases[made.id] = made
     if found:
-        raise HeedError.of(found[:_SHOWN])
+        raise HeedError.of(_once(found)[:_SHOWN])
     return list(cases.values())
+
+
+def _once(found: Sequence[Problem]) -> list[Problem]:
+    """What is wrong in the same way in several cases, told with the first of them: an assertion of all is in each."""
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for one in found:
+        alike.setdefault((one.what, one.mend), []).append(one)
+    told = []
+    for first, *more in alike.values():
+        count = f" and {len(more):,} more" if more else ""
+        told.append(replace(first, where=f"{first.where}{count}"))
+    return told
 
 
 def _read(path: Path, instructions: Sequence[Instruction]) -> Iterator[Raw | Problem]:
@@ -145,7 +157,8 @@ def _from_row(row: Row, instructions: Sequence[Instruction]) -> Iterator[Raw | P
         return
     for one in to_examples(row):
         if isinstance(one, Problem):
-            yield one
+            example = json.dumps({"vars": {wanted[0]: "..."}})
+            yield replace(one, mend=f"{one.mend}; or, for a case, name its inputs: {example}")
             continue
         asked = next((turn.content for turn in reversed(one.messages) if turn.role == "user"), None)
         if asked is None or one.messages[-1].role != "assistant":

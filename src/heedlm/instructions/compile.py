@@ -15,7 +15,7 @@ from heedlm.instructions.frame import MESSAGES, Frame
 from heedlm.instructions.layout import Layout
 from heedlm.instructions.notation import Escape, around, delimited, guarded
 from heedlm.instructions.plan import OUTPUT, Cell, Plan, Turn, make_plan
-from heedlm.instructions.values import Piece, pieces
+from heedlm.instructions.values import Endless, Piece, mend_of, pieces
 from heedlm.instructions.wire import Wire, put_on_wire
 from heedlm.messages import Message, Request
 from heedlm.templates.sandbox import FillError
@@ -157,6 +157,14 @@ def _last_user(plan: Plan) -> int:
     return max(number for number, turn in enumerate(plan.turns) if turn.role == "user")
 
 
+class _Written(NamedTuple):
+    """A block in its place: what stands before it, its pieces, what stands behind."""
+
+    before: str
+    body: list[Piece]
+    behind: str
+
+
 class _Build:
     """Messages as they grow, with the places of what stands in them."""
 
@@ -210,27 +218,37 @@ class _Build:
 
     def alone(self, cell: Cell) -> str:
         found = self.written(cell, None)
-        return "".join(piece.text for piece in found[1]) if found is not None else ""
+        return "".join(piece.text for piece in found.body) if found is not None else ""
 
-    def written(self, cell: Cell, values: Mapping[str, Any] | None) -> tuple[str, list[Piece], str] | None:
-        """A block as it is written: what stands before it, its pieces, what stands behind. None where it is empty."""
-        block, notation = cell.block, self.plan.notation
+    def written(self, cell: Cell, values: Mapping[str, Any] | None) -> _Written | None:
+        """A block as it is written; None where it is empty."""
+        if cell.wording.template is not None:
+            found = self.made(cell, values)
+        else:
+            kept = self.plan.written
+            found = kept.get(id(cell)) or kept.setdefault(id(cell), self.made(cell, values))
+        self.escapes += found[1]
+        return found[0]
+
+    def made(self, cell: Cell, values: Mapping[str, Any] | None) -> tuple[_Written | None, list[Escape]]:
+        """As `written`, and where a value looked like structure."""
+        block, escapes = cell.block, list[Escape]()
         try:
             body = pieces(cell.wording, self.values if values is None else values)
         except FillError as error:
-            raise HeedError(f"block {block.id!r}: {error.what}", block.at(1), "give it a value or a default") from None
+            mend = mend_of(error) if isinstance(error, Endless) else "give it a value or a default"
+            raise HeedError(f"block {block.id!r}: {error.what}", block.at(error.line or 1), mend) from None
         if cell.wording.template is not None:
             body = self.delimited(_trimmed(body))
         if cell.shots:
             body = [*body, *([Piece("\n\n")] if body and body[0].text else []), *cell.shots]
         if cell.wording.template is not None or cell.shots:
             body, escapes = guarded(body, self.plan.guard)
-            self.escapes += escapes
         if block.kind != "data" and not any(piece.text and not piece.text.isspace() for piece in body):
-            return None
+            return None, escapes
         first = body[0].text if len(body) == 1 else "".join(piece.text for piece in body)
-        before, behind = around(block, notation, first)
-        return before or cell.label, body, behind
+        before, behind = around(block, self.plan.notation, first)
+        return _Written(before or cell.label, body, behind), escapes
 
     def delimited(self, body: list[Piece]) -> list[Piece]:
         made: list[Piece] = []

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from heedlm.instructions.blocks import Block, Instruction
 
 Sign = Literal[" ", "-", "+"]
-_HEAD = ("name", "about", "notation", "budget", "tests", "checks")
+_HEAD = ("name", "about", "notation", "budget", "characters", "tests", "checks")
 
 
 class Change(NamedTuple):

@@ -80,6 +80,7 @@ def parse_as_far(
         about=front.text(front.top.get("description"), "description"),
         notation=front.notation(),
         budget=front.budget(),
+        characters=front.budget("characters"),
         tests=front.text(front.heed.get("tests"), "heed", "tests"),
         ignores=(*front.ignores(), *ignores),
         meta=meta if isinstance(meta, dict) else {},

@@ -26,6 +26,7 @@ from heedlm.instructions.blocks import (
 from heedlm.instructions.body import Fault
 
 SCHEMA = 1
+BUDGETS = ("tokens", "characters")
 HEED_KEYS = (
     *("schema", "use", "trust", "delimit", "examples", "check", "budget", "tests", "variants", "notation", "ignore"),
 )
@@ -176,13 +177,20 @@ class Front:
         found = self.heed.get("notation", "markdown")
         return cast(Notation, found) if self.one_of(found, NOTATIONS, "heed", "notation") else "markdown"
 
-    def budget(self) -> int:
+    def budget(self, what: str = "tokens") -> int:
+        """The most tokens of a compiled text, or characters of a system text; 0 for no limit. A bare number counts tokens."""
         found = self.heed.get("budget")
-        found = found.get("tokens") if isinstance(found, dict) else found
+        if isinstance(found, dict):
+            for key in found if what == "tokens" else ():
+                if key not in BUDGETS:
+                    self.wrong(f"budget has no key {key!r}", nearest(str(key), BUDGETS), "heed", "budget", key)
+            found = found.get(what)
+        elif what != "tokens":
+            return 0
         if found is None:
             return 0
         if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-            self.wrong(f"the budget is {_short(found)}", "budget: {tokens: 700}", "heed", "budget")
+            self.wrong(f"the budget is {_short(found)}", f"budget: {{{what}: 700}}", "heed", "budget")
             return 0
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ def headline(matrix: Matrix) -> str:
     where = f" ({best.model}, {best.format})" if len({(one.model, one.format) for one in cells}) > 1 else ""
     best_word = "best, " if len(cells) > 1 else ""
     return (
-        f"{best.instruction}{where}: {best_word}{percent(best.score)} of {best.n} cases, {base.instruction} "
+        f"{best.instruction}{where}: {best_word}{percent(best.score)} of {cases_in_words(best.n)}, {base.instruction} "
         f"{percent(base.score)}: {gain}."
     )
 
@@ -67,7 +67,8 @@ def second_line(matrix: Matrix) -> str:
         parts.append(f"No sure difference: {unsure} of {len(cells)} cells.")
     smallest = max((one.difference.smallest for one in cells if one.difference is not None), default=0.0)
     if cells and unsure:
-        parts.append(f"{cells[0].n} cases show differences from about {100 * smallest:.0f} points on.")
+        shows = "shows" if cells[0].n == 1 else "show"
+        parts.append(f"{cases_in_words(cells[0].n)} {shows} differences from about {100 * smallest:.0f} points on.")
     widest = max(matrix.spreads, key=lambda one: one.spread, default=None)
     if widest is not None:
         parts.append(f"Formats alone move {widest.instruction} by {100 * widest.spread:.0f} points ({widest.model}).")
@@ -124,6 +125,10 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cases_in_words(n: int) -> str:
+    return f"{n} case" if n == 1 else f"{n} cases"
+
+
 HEAD = ["instruction", "model", "format", "n", "score", "95 %", "gain", "95 %", "p, Holm", "won", "lost", "tokens", ""]
 SPREAD_HEAD = ["instruction", "model", "mean", "worst", "spread", "formats"]
 WORTH_HEAD = ["instruction", "model", "format", "block", "worth, points", "95 %", "p, Holm", "tokens", ""]
@@ -176,8 +181,8 @@ def _cell(value: str) -> str:
     return flat if len(flat) <= 200 else flat[:199] + "…"
 
 
-def terminal(report: Report) -> Group:
-    """The matrix for a terminal (a rich renderable)."""
+def terminal(report: Report, said: Collection[str] = ()) -> Group:
+    """The matrix for a terminal (a rich renderable). said: notes that a person has read already."""
     from rich.console import Group
     from rich.text import Text
 
@@ -185,7 +190,8 @@ def terminal(report: Report) -> Group:
     parts: list[Any] = [Text(headline(matrix), style="bold"), Text(second_line(matrix), style="dim"), Text()]
     same = [name for name in ("model", "format") if len({getattr(cell, name) for cell in matrix.cells}) == 1]
     told_once = ", ".join(getattr(matrix.cells[0], name) for name in same)
-    parts.append(Text(f"{told_once}; {matrix.cells[0].n} cases" if told_once else f"{matrix.cells[0].n} cases"))
+    count = cases_in_words(matrix.cells[0].n)
+    parts.append(Text(f"{told_once}; {count}" if told_once else count))
     left = {*same, "n", "won", "lost", "p, Holm"}
     kept = [number for number, name in enumerate(HEAD) if name not in left]
     rows = [[row[number] for number in kept] for row in map(row_of, matrix.cells)]
@@ -194,7 +200,7 @@ def terminal(report: Report) -> Group:
         parts.append(_table(SPREAD_HEAD, spread_rows(matrix)))
     if matrix.worth:
         parts.append(_table(WORTH_HEAD, [worth_row(one) for one in matrix.worth]))
-    parts += [Text(note, style="yellow") for note in matrix.notes]
+    parts += [Text(note, style="yellow") for note in matrix.notes if note not in said]
     return Group(*parts, *decision_text(report.decision))
 
 

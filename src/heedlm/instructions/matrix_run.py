@@ -132,10 +132,15 @@ def check_plan(plan: Plan) -> None:
         problems.append(
             Problem(f"there is no instruction {plan.against!r}", "--against", nearest(plan.against, [EMPTY, *names]))
         )
-    if plan.against != EMPTY and len(names) == 1:
+    elif plan.against != EMPTY and len(names) == 1:
         problems.append(
             Problem("an instruction is compared with itself", "--against", "name two files, or --against empty")
         )
+    problems += [
+        Problem(f"{name} is named twice", "--model", "name each model once")
+        for name in dict.fromkeys(plan.models)
+        if plan.models.count(name) > 1
+    ]
     if plan.samples > 1 and plan.sampling.temperature == 0:
         mend = "--temperature 0.7, or one sample"
         problems.append(Problem("several samples of greedy answers are all the same", "--samples", mend))

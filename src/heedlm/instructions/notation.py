@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from heedlm.instructions.blocks import Block, Delimit, Notation
@@ -19,7 +21,7 @@ _BLANK = f"[^\\S{BREAKS}]*"
 _REST = f"[^{BREAKS}]*"
 _HEADING = re.compile(f"{_START}{_BLANK}#{{1,6}}(?=\\s|[*_])(?P<name>{_REST})")
 _UNDERLINED = re.compile(
-    f"{_START}{_BLANK}(?P<name>\\S{_REST})(?:\r\n|[{BREAKS}]){_BLANK}(?:=+|-+){_BLANK}(?=[{BREAKS}]|$)"
+    f"{_START}{_BLANK}(?P<name>[^>\\s]{_REST})(?:\r\n|[{BREAKS}]){_BLANK}(?:=+|-+){_BLANK}(?=[{BREAKS}]|$)"
 )
 _LABEL = re.compile(f"{_START}{_BLANK}(?P<name>[^:：>\\s][^:：{BREAKS}]{{0,500}})[:：]")
 _FENCE_LINE = re.compile(f"{_START}{_BLANK}(?P<name>`{{3,}}|~{{3,}})")
@@ -30,6 +32,12 @@ CONTROL = re.compile(
     r"|</?(?:bos|eos|pad|unk|mask|start_of_turn|end_of_turn|start_of_image|think|tool_call|tool_response)>"
 )
 QUOTE = "> "
+# Characters that are not shown: of direction, width, variation, and those that are left out when a text is compared.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+_RUN = re.compile(r"[\x00-\x7f]+|[^\x00-\x7f]+")
 
 
 class Escape(NamedTuple):
@@ -93,14 +101,57 @@ def guarded(pieces: Sequence[Piece], guard: Guard) -> tuple[list[Piece], list[Es
     """`pieces` with every place quoted where a value, or a value beside the author's words, reads as structure."""
     escapes: list[Escape] = []
     current = list(pieces)
-    for _ in range(8):  # what was quoted is looked at again; a second pass finds nothing but in the ugliest of values
-        text = "".join(piece.text for piece in current)
-        edits = _edits(text, current, guard)
-        if not edits:
-            return current, escapes
-        escapes += [Escape(edit.what, edit.names, _excerpt(text, edit.at)) for edit in edits]
-        current = _edited(current, edits)
-    return [piece._replace(text=_flat(piece.text)) if piece.names else piece for piece in current], escapes
+    for flat in (False, True):
+        for _ in range(
+            8
+        ):  # what was quoted is looked at again; a second pass finds nothing but in the ugliest of values
+            text = "".join(piece.text for piece in current)
+            edits = _edits(text, current, guard)
+            if not edits:
+                return current, escapes
+            escapes += [Escape(edit.what, edit.names, _excerpt(text, edit.at)) for edit in edits]
+            current = _edited(current, edits)
+        if not flat:
+            current = [piece._replace(text=_flat(piece.text)) if piece.names else piece for piece in current]
+    return current, escapes
+
+
+class _Folded(NamedTuple):
+    """A text as a reader sees it who takes look-alikes for what they look like and nothing for what is not shown.
+
+    at: where each of its characters stands in the text itself; None where it is the same text.
+    """
+
+    text: str
+    at: Sequence[int] | None
+
+    def start(self, position: int) -> int:
+        return position if self.at is None else self.at[position]
+
+    def end(self, position: int) -> int:
+        return position if self.at is None or not position else self.at[position - 1] + 1
+
+
+def _folded(text: str) -> _Folded:
+    if text.isascii() or (unicodedata.is_normalized("NFKC", text) and not _UNSEEN.search(text)):
+        return _Folded(text, None)
+    made: list[str] = []
+    at: list[int] = []
+    for run in _RUN.finditer(text):
+        if run[0].isascii():
+            made.append(run[0])
+            at += range(run.start(), run.end())
+            continue
+        for number, sign in enumerate(run[0], start=run.start()):
+            seen = _seen(sign)
+            made.append(seen)
+            at += [number] * len(seen)
+    return _Folded("".join(made), [*at, len(text)])
+
+
+@lru_cache(maxsize=4096)
+def _seen(sign: str) -> str:
+    return "" if _UNSEEN.match(sign) else unicodedata.normalize("NFKC", sign)
 
 
 class _Edit(NamedTuple):
@@ -114,8 +165,11 @@ class _Edit(NamedTuple):
 def _edits(text: str, pieces: Sequence[Piece], guard: Guard) -> list[_Edit]:
     found: dict[int, _Edit] = {}
     values = list(_value_spans(pieces))
+    seen = _folded(text)
+    shown = seen.text
 
-    def note(start: int, end: int, at: int, new: str, skip: int, what: str) -> None:
+    def note(first: int, last: int, place: int, new: str, skip: int, what: str) -> None:
+        start, end, at = seen.start(first), seen.end(last), seen.start(place)
         held = what in ("heading", "fence")  # what a sealed value may hold
         spans = (read for a, b, read, sealed in values if a < end and start < b and not (held and sealed))
         names = tuple(dict.fromkeys(name for read in spans for name in read))
@@ -123,25 +177,23 @@ def _edits(text: str, pieces: Sequence[Piece], guard: Guard) -> list[_Edit]:
             found.setdefault(at, _Edit(at, new, skip, what, names))
 
     for what, pattern, known in _lines(guard):
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(shown):
             if known is None or words_of(match["name"].split("{#", 1)[0]) in known:
-                at = match.start() + _indent(match[0])
-                note(match.start(), match.end(), at, QUOTE, 0, what)
-    for match in guard.tags.finditer(text) if guard.tags is not None else ():
-        note(match.start(), match.end() + 1, match.start(), "&lt;", 1, "tag")
-    if guard.tags is not None:
-        for match in _MARKUP.finditer(text):
-            note(match.start(), match.end() + 1, match.start(), "&lt;", 1, "tag")
-    for match in guard.control.finditer(text) if guard.control is not None else ():
+                place = match.start() + _indent(match[0])
+                note(match.start(), match.end(), place, QUOTE, 0, what)
+    for tags in (guard.tags, _MARKUP) if guard.tags is not None else ():
+        for match in tags.finditer(shown):
+            note(match.start(), min(match.end() + 1, len(shown)), match.start(), "&lt;", 1, "tag")
+    for match in guard.control.finditer(shown) if guard.control is not None else ():
         note(match.start(), match.end(), match.start() + 1, " ", 0, "control token")
-    for match in guard.marks.finditer(text) if guard.marks is not None else ():
-        at = match.start() + _indent(match[0])
-        if text[at] in "<[":  # a mark of signs counts wherever it stands, so it is broken
-            note(match.start(), match.end(), at + 1, " ", 0, "turn")
+    for match in guard.marks.finditer(shown) if guard.marks is not None else ():
+        place = match.start() + _indent(match[0])
+        if shown[place] in "<[":  # a mark of signs counts wherever it stands, so it is broken
+            note(match.start(), match.end(), place + 1, " ", 0, "turn")
         else:
-            note(match.start(), match.end(), at, QUOTE, 0, "turn")
-    if guard.notation == "markdown" and ("```" in text or "~~~" in text) and not _fences_close(pieces):
-        for match in _FENCE_LINE.finditer(text):
+            note(match.start(), match.end(), place, QUOTE, 0, "turn")
+    if guard.notation == "markdown" and ("```" in shown or "~~~" in shown) and not _fences_close(pieces):
+        for match in _FENCE_LINE.finditer(shown):
             note(match.start(), match.end(), match.start() + _indent(match[0]), QUOTE, 0, "fence")
     return [found[at] for at in sorted(found)]
 
@@ -168,7 +220,7 @@ def _value_spans(pieces: Iterable[Piece]) -> Iterator[tuple[int, int, tuple[str,
 
 def _fences_close(pieces: Sequence[Piece]) -> bool:
     """Whether every value closes its own fences, and no author's fence holds a value with one."""
-    pieces = [piece for piece in pieces if not piece.sealed]
+    pieces = [piece._replace(text=_folded(piece.text).text) for piece in pieces if not piece.sealed]
     if any(FENCE.match(line) for piece in pieces if not piece.names for line in piece.text.split("\n")):
         return False
     return all(
@@ -252,19 +304,20 @@ def delimited(piece: Piece, delimit: Delimit, notation: Notation) -> list[Piece]
 
 def _delimited(piece: Piece, delimit: Delimit, notation: Notation) -> tuple[str, str, str]:
     value, name = piece.text, piece.names[0]
+    seen = _folded(value).text
     if delimit == "auto":
         by_notation: dict[Notation, Delimit] = {"markdown": "fence", "xml": "xml", "label": "quotes", "plain": "quotes"}
         delimit = by_notation[notation]
     if delimit == "fence":
-        longest = max((len(run) for run in re.findall(r"`+", value)), default=0)
+        longest = max((len(run) for run in re.findall(r"`+", seen)), default=0)
         fence = "`" * max(3, longest + 1)
         return f"{fence}\n", value, f"\n{fence}"
     if delimit == "quotes":
-        longest = max((len(run) for run in re.findall(r'"+', value)), default=0)
+        longest = max((len(run) for run in re.findall(r'"+', seen)), default=0)
         quotes = '"' * max(3, longest + 1)
         return f"{quotes}\n", value, f"\n{quotes}"
     if delimit == "xml":
-        tag = _free_tag(name, value)
+        tag = _free_tag(name, seen)
         return f"<{tag}>\n", value, f"\n</{tag}>"
     if delimit == "datamark":
         return "", _datamarked(value), ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from heedlm.errors import HeedError
@@ -13,7 +13,7 @@ from heedlm.instructions.frame import COMPLETION, Frame
 from heedlm.instructions.kinds import KINDS, Place
 from heedlm.instructions.layout import Layout
 from heedlm.instructions.notation import CONTROL, Guard, guard_for
-from heedlm.instructions.values import Piece, Wording, wording
+from heedlm.instructions.values import Piece, Wording, mend_of, wording
 from heedlm.templates.sandbox import FillError
 
 OUTPUT = "output"  # the name under which the answer of a shot is known in spans
@@ -42,6 +42,7 @@ class Plan:
 
     turns: messages in order, without the cue.   cue: what begins the answer.   shot_turns: shots that become turns before
     the last message of the user.   as_text: it is sent as one text, so control tokens in values are broken visibly.
+    written: blocks that no value changes, as they are written, once they have been; kept by what reads them.
     """
 
     instruction: Instruction
@@ -56,6 +57,7 @@ class Plan:
     defaults: Mapping[str, Any]
     inputs: Mapping[str, Input]
     notes: tuple[str, ...]
+    written: dict[int, Any] = field(default_factory=dict, repr=False)
 
 
 def make_plan(instruction: Instruction, layout: Layout, frame: Frame | None) -> Plan:
@@ -172,8 +174,7 @@ def _turns(instruction: Instruction, inline: tuple[Piece, ...], notation: Notati
         try:
             parsed = wording(block.text)
         except FillError as error:
-            mend = "every {{ closes with }}, every {% if %} and {% for %} ends inside its block"
-            raise HeedError(f"block {block.id!r}: {error.what}", block.at(error.line or 1), mend) from None
+            raise HeedError(f"block {block.id!r}: {error.what}", block.at(error.line or 1), mend_of(error)) from None
         framed = notation == "label" and inline and block.kind == "data" and not block.title
         cell = Cell(block, parsed, inline if block.slot else (), label="Input: " if framed else "")
         found.setdefault(block.turn, []).append(cell)

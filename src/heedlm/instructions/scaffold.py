@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from heedlm.errors import HeedError
 from heedlm.eval import text as texts
 from heedlm.instructions.blocks import Block, Input, Instruction, tidy
-from heedlm.instructions.body import ROLE
+from heedlm.instructions.body import FENCE, ROLE, open_fence
 from heedlm.instructions.format import parse
 from heedlm.instructions.kinds import KINDS, Kind, kind_of
+from heedlm.instructions.lint.words import IMPERATIVES
 from heedlm.instructions.values import wording
 from heedlm.templates.sandbox import FillError
 
@@ -26,9 +29,10 @@ _HEADING = re.compile(
     r"\s*(?:#{1,6}\s+(?P<hash>.+?)|\*\*(?P<bold>[^*]{2,40})\*\*|(?P<label>[A-Z][A-Za-z ]{1,30}))\s*:?\s*#*\s*$"
 )
 _INLINE_LABEL = re.compile(r"\s*(?:\*\*)?([A-Z][A-Za-z ]{1,30}?)(?:\*\*)?:(?:\*\*)?\s+(\S.*)$")
-_PLACEHOLDER = re.compile(
-    r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|(?<![{\w$\"'])\{([A-Za-z_]\w*)\}(?!\})|<([A-Z][A-Z_]{2,}|[A-Z][A-Z_ ]{2,}[A-Z])>"
-    r"|\[([A-Z][A-Z_]{2,}|[A-Z][A-Z_ ]{2,}[A-Z])\](?!\()|(?<!\w)\$\{?([A-Za-z_]\w+)\}?"
+# Placeholders: braces, and the signs of other tools where a text has no braces.
+_BRACES = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|(?<![{\w$\"'])\{([A-Za-z_]\w*)\}(?!\})")
+_SIGNS = re.compile(
+    r"<([A-Z][A-Z_]{2,}|[A-Z][A-Z_ ]{2,}[A-Z])>|\[([A-Z][A-Z_]{2,}|[A-Z][A-Z_ ]{2,}[A-Z])\](?!\()|(?<!\w)\$\{?([A-Za-z_]\w+)\}?"
 )
 _FORM = re.compile(
     r"\b(?:repl(?:y|ies)|respond|output|answer) (?:only )?(?:with|in|as)\b|\bJSON\b|\bformat\b|\bin (?:exactly )?\d+ (?:words|sentences)\b",
@@ -38,6 +42,9 @@ _UNSURE = re.compile(
     r"\b(?:if|when) .*\b(?:empty|missing|unknown|unsure|not sure|don't know|do not know|unclear|no answer)\b", re.I
 )
 _ROLE = re.compile(r"(?:you are|you're|act as|your role)\b", re.I)
+
+
+_TAGGED = re.compile(r"\s*<(?P<closes>/?)(?P<name>[A-Za-z][\w -]*)>\s*(?:(?P<text>\S.*?)\s*</(?P=name)>\s*)?")
 
 
 class Made(NamedTuple):
@@ -64,20 +71,28 @@ def from_text(name: str, text: str) -> Made:
     """An instruction from a prompt in plain text. No word is changed; placeholders of other tools become inputs.
 
     Headings that name a kind of block part it; without any, sentences go where their words put them. A file that is one
-    already is handed back as it is.
+    already is handed back as it is. Raises HeedError for an empty text.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").strip("\n")
+    if not text.strip():
+        raise HeedError("there is no text to make an instruction of", name, "a text that says what to do")
     if re.match(r"---[ \t]*\n", text) or any(ROLE.fullmatch(line) for line in text.split("\n")):
         return Made(parse(text, f"{name}.prompty").renamed(name), ("it was an instruction already",))
     notes: list[str] = []
     text, inputs = _inputs(text, notes)
-    text, data = _data_lines(text)
+    text, data, cue = _data_lines(text)
+    inputs = [replace(one, trust="data") if f"{{{{ {one.name} }}}}" in data else one for one in inputs]
     parts = _sections(text)
     if parts is None:
         parts = _sorted_sentences(text)
         notes.append("no heading names a block: sentences were sorted by their words; look through the blocks")
     blocks: list[Block] = []
     for kind, title, body in parts:
+        fence, line = open_fence(body)
+        if fence:
+            opened = body.split("\n")[line - 1].strip()
+            notes.append(f"a fence was not closed: the one that begins with {opened!r} ends with its block now")
+            body = f"{body}\n{fence}"
         block = _block(kind, _safe(body), title)
         same = next((one for one in blocks if one.id == block.id), None)
         if same is not None:
@@ -89,12 +104,17 @@ def from_text(name: str, text: str) -> Made:
         inputs.append(Input(new, required=True, trust="data"))
         notes.append(f"no placeholder stands alone on a line: what the user gives is the new input {new!r}")
         data = f"{{{{ {new} }}}}"
-    return _made(name, blocks, inputs, data, notes)
+    if cue:
+        notes.append(f"the last line begins the answer: {cue!r} is a cue")
+    return _made(name, blocks, inputs, data, notes, cue)
 
 
-def _made(name: str, blocks: list[Block], inputs: Sequence[Input], data: str, notes: Sequence[str]) -> Made:
+def _made(
+    name: str, blocks: list[Block], inputs: Sequence[Input], data: str, notes: Sequence[str], cue: str = ""
+) -> Made:
     turn = 1 if blocks else 0
     blocks = [*blocks, Block("data", "data", tidy(data), "", "user", turn)]
+    blocks += [Block("cue", "cue", cue, "", "assistant", turn + 1)] if cue else []
     return Made(Instruction(name, tuple(blocks), tuple(inputs), meta={"version": "0.1.0"}), tuple(notes))
 
 
@@ -119,34 +139,67 @@ def _inputs(text: str, notes: list[str]) -> tuple[str, list[Input]]:
         names[name] = None
         return f"{{{{ {name} }}}}"
 
-    made = _PLACEHOLDER.sub(ours, text)
+    made = (_BRACES if _BRACES.search(text) else _SIGNS).sub(ours, text)
     if made != text and names:
         notes.append("placeholders became inputs: " + ", ".join(names))
-    return made, [Input(name, required=True, trust="data") for name in names]
+    return made, [Input(name, required=True, trust="user") for name in names]
 
 
-_DATA_LINE = re.compile(r"\s*(?:[A-Z][\w ]{0,30}:\s*)?[\"'`]{0,3}\s*\{\{ \w+ \}\}\s*[\"'`]{0,3}\s*")
+_DATA_LINE = re.compile(
+    r"(?P<label>\s*(?:(?P<word>[A-Z]\w*)[\w ]{0,30}:\s*)?)(?P<data>(?:<(?P<tag>[A-Za-z][\w-]*)>\s*)?[\"'`]{0,3}\s*\{\{ \w+ \}\}\s*"
+    r"[\"'`]{0,3}(?(tag)\s*</(?P=tag)>)\s*)"
+)
 _FENCED = re.compile(r"\s*(?:</?([A-Za-z][\w-]*)>|[\"'`#=-]{3,})\s*")
+_CUE = re.compile(r"\s*[A-Z][\w ]{0,30}:\s*")
 
 
-def _data_lines(text: str) -> tuple[str, str]:
-    """The instruction, and the lines that are nothing but a value: with its label and the marks around it they are the
-    user's message."""
+class _Split(NamedTuple):
+    """A text in three. data: the message of the user.   cue: what begins the answer; "" for none."""
+
+    text: str
+    data: str
+    cue: str
+
+
+def _data_lines(text: str) -> _Split:
+    """The lines that are nothing but a value are the user's message, with their label and the marks around them; a label
+    alone behind them begins the answer. "Translate: {{ text }}" is both, an order and a value."""
     lines = text.split("\n")
-    data = {number for number, line in enumerate(lines) if _DATA_LINE.fullmatch(line)}
-    for number in sorted(data):
+    found = {number: match for number, line in enumerate(lines) if (match := _DATA_LINE.fullmatch(line)) is not None}
+    orders = {number: one for number, one in found.items() if (one["word"] or "").lower() in IMPERATIVES}
+    data = set(found)
+    for number in sorted(found):
         before, behind = number - 1, number + 1
         if before >= 0 and behind < len(lines) and all(_FENCED.fullmatch(lines[one]) for one in (before, behind)):
             data |= {before, behind}
-    kept = [line for number, line in enumerate(lines) if number not in data]
-    return "\n".join(kept), "\n".join(lines[number] for number in sorted(data))
+    last = max((number for number, line in enumerate(lines) if line.strip()), default=-1)
+    cue = last if last not in data and data and last > max(data) and _CUE.fullmatch(lines[last]) else None
+    if cue is not None and any(lines[number].strip() for number in range(max(data) + 1, cue)):
+        cue = None
+    kept = [
+        orders[number]["label"].rstrip() if number in orders else line
+        for number, line in enumerate(lines)
+        if (number not in data or number in orders) and number != cue
+    ]
+    shown = [orders[number]["data"] if number in orders else lines[number] for number in sorted(data)]
+    return _Split("\n".join(kept), "\n".join(shown), lines[cue].strip() if cue is not None else "")
 
 
 def _sections(text: str) -> list[tuple[Kind, str, str]] | None:
     """Parts under headings; None where no heading names a kind of block."""
     found: list[tuple[Kind, str, list[str]]] = []
-    named = False
+    named, fence = False, ""
     for line in text.split("\n"):
+        fence, inside = _fence(fence, line)
+        tag = _TAGGED.fullmatch(line)
+        if inside and found:
+            found[-1][2].append(line)
+            continue
+        if tag is not None and (kind := kind_of(tag["name"])) is not None and kind.place == "system":
+            if not tag["closes"]:
+                found.append((kind, "", [tag["text"]] if tag["text"] else []))
+                named = True
+            continue
         match, inline = _HEADING.match(line), _INLINE_LABEL.match(line)
         title = next((one for one in match.groups() if one), "").strip() if match is not None else ""
         kind = kind_of(title) if title else None
@@ -169,26 +222,52 @@ def _sections(text: str) -> list[tuple[Kind, str, str]] | None:
     return [(kind, title, tidy("\n".join(lines))) for kind, title, lines in found if "\n".join(lines).strip()]
 
 
+def _fence(fence: str, line: str) -> tuple[str, bool]:
+    """The fence that is open behind a line, and whether the line belongs to one."""
+    mark = FENCE.match(line)
+    if mark is None:
+        return fence, bool(fence)
+    if not fence:
+        return mark[1], True
+    closes = mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and line.strip() == mark[1]
+    return "" if closes else fence, True
+
+
 def _sorted_sentences(text: str) -> list[tuple[Kind, str, str]]:
     """Sentences and list items by what their words say they are."""
     parts: dict[str, list[str]] = {name: [] for name in ("role", "task", "constraints", "output_format", "fallback")}
+    fence, last = "", "task"
     for line in text.split("\n"):
+        fence, inside = _fence(fence, line)
+        if inside:  # code stays as it is, behind the sentence before it
+            parts[last].append(f"\n{line.rstrip()}" + ("" if fence else "\n"))
+            continue
         if re.match(r"\s*(?:[-*•]|\d+[.)])\s", line):
-            parts["constraints"].append(line.strip())
+            last = "constraints"
+            parts[last].append(line.strip())
             continue
         for sentence in texts.sentences(line):
             if _ROLE.match(sentence) and not parts["role"]:
-                parts["role"].append(sentence)
+                last = "role"
             elif _UNSURE.search(sentence):
-                parts["fallback"].append(sentence)
+                last = "fallback"
             elif _FORM.search(sentence) and parts["task"]:
-                parts["output_format"].append(sentence)
+                last = "output_format"
             else:
-                parts["task"].append(sentence)
+                last = "task"
+            parts[last].append(sentence)
     if not parts["task"]:
         parts["task"] = parts.pop("output_format") or ["Answer the user."]
     glue = {"constraints": "\n"}
-    return [(KINDS[name], "", glue.get(name, " ").join(held)) for name, held in parts.items() if held]
+    return [(KINDS[name], "", _joined(held, glue.get(name, " "))) for name, held in parts.items() if held]
+
+
+def _joined(held: Sequence[str], glue: str) -> str:
+    """Sentences in a row; code on lines of its own."""
+    text = ""
+    for one in held:
+        text += ("" if not text or text.endswith("\n") or one.startswith("\n") else glue) + one
+    return text
 
 
 def _safe(text: str) -> str:

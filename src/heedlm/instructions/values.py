@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from heedlm.errors import nearest
 from heedlm.templates.sandbox import CHANCE, MOST_CHARACTERS, FillError, sandbox
 
 if TYPE_CHECKING:
@@ -22,8 +23,30 @@ PORTABLE = frozenset({"upper", "lower", "trim", "join", "length", "default"})  #
 _OPEN, _MIDDLE, _CLOSE = "\ufdd1", "\ufdd2", "\ufdd3"
 _NONCHARACTERS = dict.fromkeys(range(0xFDD0, 0xFDF0))
 _NONCHARACTER = re.compile("[\ufdd0-\ufdef]")
-_MARK = "_heed_value"
+_MARK, _STEPS, _SIZED, _COUNT = "_heed_value", "_heed_steps", "_heed_sized", "_heed_count"
+_OWN = frozenset((_MARK, _STEPS, _SIZED))  # filters that this module writes into a template
+MOST_LOOPS = 100_000  # steps of all loops and ranges of one text together
 _FAILURES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+
+class Endless(FillError):
+    """A text that would take too long to make, or be too long."""
+
+
+def mend_of(error: FillError) -> str:
+    """What to do about a text that cannot be a block's, or be filled."""
+    if isinstance(error, Endless):
+        return "fewer steps: a shorter list, or one loop less"
+    missing = re.match(r"there is no filter '(\w+)'", error.what)
+    if missing is not None:
+        return nearest(missing[1], sorted(_environment().filters.keys() - _OWN))
+    return "every {{ closes with }}, every {% if %} and {% for %} ends inside its block"
+
+
+def _said(error: BaseException) -> str:
+    """An error of Jinja's or Python's in a few words, without the places that they add."""
+    what = re.sub(r"\s+", " ", str(getattr(error, "message", "") or error)).strip().rstrip(".")
+    return re.sub(r"^No (filter|test) named ", r"there is no \1 ", what)
 
 
 class Piece(NamedTuple):
@@ -75,21 +98,21 @@ def wording(text: str) -> Wording:
     try:
         tree = env.parse(text)
         _refuse(tree)
+        _bound(tree)
         names = frozenset(meta.find_undeclared_variables(tree)) - set(env.globals)
         slots = _mark(tree, _sources(tree))
-        template = env.template_class.from_code(env, env.compile(tree), env.globals) if slots or names else None
-        plain = env.from_string(text) if template is None else None
-        fixed = plain.render() if plain is not None else None
+        template = env.template_class.from_code(env, env.compile(tree), env.globals)
+        fixed = None if slots or names else _rendered(template, {})
     except (TemplateError, *_FAILURES) as error:
-        what = re.sub(r"\s+", " ", str(error)).strip().rstrip(".")
-        raise FillError(what, getattr(error, "lineno", 0) or 0) from error
+        raise FillError(_said(error), getattr(error, "lineno", 0) or 0) from error
     filters = [(f"the filter {one.name!r}", one.lineno) for one in tree.find_all(nodes.Filter)]
-    extras = [(what, line) for what, line in filters if what[12:-1] not in {*PORTABLE, _MARK}]
+    extras = [(what, line) for what, line in filters if what[12:-1] not in PORTABLE | _OWN]
     extras += [("{% set %}", one.lineno) for one in tree.find_all(nodes.Assign)]
     extras += [("a call", one.lineno) for one in tree.find_all(nodes.Call)]
     chance = [(one.name, one.lineno) for one in tree.find_all(nodes.Filter) if one.name in CHANCE]
     chance += [(one.name, one.lineno) for one in tree.find_all(nodes.Name) if one.name in CHANCE]
-    return Wording(names, slots, fixed, tuple(sorted(set(extras))), tuple(sorted(set(chance))), template)
+    found = tuple(sorted(set(extras))), tuple(sorted(set(chance)))
+    return Wording(names, slots, fixed, *found, template if fixed is None else None)
 
 
 def pieces(found: Wording, values: Mapping[str, Any]) -> list[Piece]:
@@ -98,16 +121,29 @@ def pieces(found: Wording, values: Mapping[str, Any]) -> list[Piece]:
         return [Piece(found.fixed or "")]
     from jinja2 import TemplateError
 
-    made, length = [], 0
     try:
-        for part in found.template.generate(values):
-            made.append(part)
-            length += len(part)
-            if length > MOST_CHARACTERS:
-                raise FillError(f"the text is longer than {MOST_CHARACTERS:,} characters")
+        return _parted(_rendered(found.template, values), found.slots)
     except (TemplateError, *_FAILURES) as error:
-        raise FillError(re.sub(r"\s+", " ", str(error)).strip().rstrip(".")) from error
-    return _parted("".join(made), found.slots)
+        raise FillError(_said(error), _line_of(error)) from error
+
+
+def _line_of(error: BaseException) -> int:
+    """The line of the template at which it failed; 0 where that cannot be told."""
+    line, at = 0, error.__traceback__
+    while at is not None:
+        line = at.tb_lineno if at.tb_frame.f_code.co_filename == "<template>" else line
+        at = at.tb_next
+    return line
+
+
+def _rendered(template: Any, values: Mapping[str, Any]) -> str:
+    made, length = [], 0
+    for part in template.generate(values, **{_COUNT: [0]}):
+        made.append(part)
+        length += len(part)
+        if length > MOST_CHARACTERS:
+            raise Endless(f"the text is longer than {MOST_CHARACTERS:,} characters")
+    return "".join(made)
 
 
 def _parted(text: str, slots: tuple[Slot, ...]) -> list[Piece]:
@@ -128,15 +164,59 @@ def _parted(text: str, slots: tuple[Slot, ...]) -> list[Piece]:
 
 @lru_cache(maxsize=1)
 def _environment() -> SandboxedEnvironment:
+    from jinja2 import pass_context
+
     env = sandbox().overlay()
-    env.filters = {**env.filters, _MARK: _marked}
-    for name in ("choice", "random"):
+    own = {_MARK: _marked, _STEPS: pass_context(_counted), _SIZED: _sized}
+    env.filters = {**env.filters, **own}
+    for name in ("choice", "random", "batch", "slice"):  # chance; lists of any length from one number
         env.filters.pop(name, None)
+    env.globals = {**env.globals, "range": pass_context(_range)}
     return env
 
 
 def _marked(value: Any, number: int) -> str:
     return f"{_OPEN}{number}{_MIDDLE}{str(value).translate(_NONCHARACTERS)}{_CLOSE}"
+
+
+def _counted(context: Any, items: Any, line: int) -> Any:
+    """What a loop goes through, once its steps are counted."""
+    items = items if hasattr(items, "__len__") else list(items)
+    count = context.resolve(_COUNT)
+    count[0] += len(items)
+    if count[0] > MOST_LOOPS:
+        raise Endless(f"its loops make more than {MOST_LOOPS:,} steps", line)
+    return items
+
+
+def _range(context: Any, *bounds: int) -> range:
+    return cast(range, _counted(context, range(*bounds), 0))
+
+
+def _sized(value: Any, line: int, number: bool = False) -> Any:
+    """A value that is kept under a name, or (number) the left side of %, which makes long texts of short ones."""
+    if number and isinstance(value, str):
+        raise FillError("the operator '%' is only for numbers", line)
+    if isinstance(value, (str, list, tuple)) and len(value) > MOST_CHARACTERS // 10:
+        raise Endless(f"a value that it sets is longer than {MOST_CHARACTERS // 10:,}", line)
+    return value
+
+
+def _bound(tree: nodes.Template) -> None:
+    """Count the steps of loops and the size of what is kept, so that no text takes long to make."""
+    from jinja2 import nodes
+
+    def through(name: str, node: nodes.Expr, line: int, *more: object) -> nodes.Filter:
+        given: list[nodes.Expr] = [nodes.Const(one, lineno=line) for one in (line, *more)]
+        return nodes.Filter(node, name, given, [], None, None, lineno=line)
+
+    for loop in list(tree.find_all(nodes.For)):
+        loop.iter = through(_STEPS, loop.iter, loop.lineno)  # type: ignore[arg-type]
+    for kept in list(tree.find_all(nodes.Assign)):
+        kept.node = through(_SIZED, kept.node, kept.lineno)  # type: ignore[arg-type]
+    for rest in list(tree.find_all(nodes.Mod)):
+        rest.left = through(_SIZED, rest.left, rest.lineno, True)
+    tree.set_environment(tree.environment)  # type: ignore[arg-type]
 
 
 def _refuse(tree: nodes.Template) -> None:
@@ -149,6 +229,8 @@ def _refuse(tree: nodes.Template) -> None:
             if isinstance(inner, nodes.Stmt) and not isinstance(inner, allowed):
                 name = type(inner).__name__
                 raise TemplateSyntaxError(f"{name} is not for a block: use if, for and {{{{ names }}}}", inner.lineno)
+            if isinstance(inner, nodes.For) and inner.recursive:
+                raise TemplateSyntaxError("a loop that calls itself is not for a block", inner.lineno)
 
 
 def _sources(tree: nodes.Template) -> dict[str, tuple[str, ...]]:

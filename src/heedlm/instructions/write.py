@@ -57,8 +57,8 @@ def _front(instruction: Instruction) -> dict[str, Any]:
     heed["delimit"] = {one.name: one.delimit for one in instruction.inputs if one.delimit != "none"}
     heed["examples"] = [_shot(shot, instruction.outputs) for shot in instruction.shots]
     heed["check"] = [dict(check) for check in instruction.checks]
-    if instruction.budget:
-        heed["budget"] = {"tokens": instruction.budget}
+    limits = {"tokens": instruction.budget, "characters": instruction.characters}
+    heed["budget"] = {name: most for name, most in limits.items() if most}
     heed["variants"] = {block.id: dict(block.variants) for block in instruction.blocks if block.variants}
     heed["ignore"] = {one.rule: one.reason for one in instruction.ignores if not one.block}
     if instruction.tests:

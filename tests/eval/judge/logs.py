@@ -68,6 +68,6 @@ def by_truth(first: str, second: str) -> str:
     return "tie" if right[0] == right[1] else "1" if right[0] else "2"
 
 
-def chat(say: Callable[[str], str]) -> ScriptedChat:
+def chat(say: Callable[[str], str], name: str = "judge") -> ScriptedChat:
     """The same as a model of this machine."""
-    return ScriptedChat(lambda request: say(request.messages[-1].content), "judge")
+    return ScriptedChat(lambda request: say(request.messages[-1].content), name)

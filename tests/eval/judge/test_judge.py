@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,35 @@ def test_a_sound_judge_prefers_what_is_right(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.files[3].read_text().splitlines()]
     assert len(lines) == 40
     assert {line["winner"] for line in lines} == {"instruct", "tie"}
+
+
+def test_a_second_judge_leaves_what_the_first_said(tmp_path: Path) -> None:
+    place = evaluated(tmp_path, {"base": wrong, "instruct": right}, n=6)
+    folder = tmp_path / "judge"
+    said: list[str] = []
+
+    def judged(name: str, by: Callable[..., str], **how: Any) -> bytes:
+        judge = chat(prefers(by), name)
+        done = heedlm.judge(of=place, by=judge, say=said.append, **how)
+        return done.files[3].read_bytes()
+
+    first = judged("one", by_truth)
+    assert judged("one", by_truth) == first  # the same question: nothing to keep twice
+    assert not said
+    assert not (folder / "earlier").exists()
+    second = judged("two", by_place)
+    assert second != first
+    assert (folder / "earlier" / "1" / "verdicts.jsonl").read_bytes() == first
+    kept = json.loads((folder / "earlier" / "1" / "report.json").read_text())
+    assert (kept["judge"], json.loads((folder / "report.json").read_text())["judge"]) == ("one", "two")
+    assert said == [f"The report of another judge or question that stood here is in {folder / 'earlier' / '1'} now."]
+    rubric = tmp_path / "rubric.txt"
+    rubric.write_text("The shorter reply is better.")
+    judged("two", by_place, rubric=rubric)
+    assert (folder / "earlier" / "2" / "verdicts.jsonl").read_bytes() == second
+    (folder / "report.json").write_text("{")  # nobody knows whose: kept as well
+    judged("two", by_place)
+    assert {path.name for path in (folder / "earlier" / "3").iterdir()} == {path.name for path in folder.glob("*.*")}
 
 
 def test_a_judge_that_goes_by_place_is_found_out(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from heedlm.config import LoraConfig
+from heedlm.errors import HeedError
 from heedlm.instructions.bake.objective import divergences
 from heedlm.instructions.bake.targets import Targets, targets_of
 from heedlm.messages import Batch, Encoded
@@ -118,10 +122,15 @@ def test_a_pass_that_is_cut_off_goes_on_to_the_same_bytes(after: int, tmp_path: 
     made(tmp_path / "cut", model, PADDED, on_progress=lambda done, of: heard.append(done))
     assert heard
     assert heard[0] > calls[-1]
+    same_bytes(tmp_path / "whole", tmp_path / "cut")
+
+
+def same_bytes(whole: Path, cut: Path) -> None:
     for name in ("keys", "ids", "logprobs", "rest"):
-        one, other = (np.load(tmp_path / folder / f"{name}.npy") for folder in ("whole", "cut"))
+        one, other = (np.load(folder / f"{name}.npy") for folder in (whole, cut))
         assert one.dtype == other.dtype
         assert np.array_equal(one, other)
+        assert (whole / f"{name}.npy").read_bytes() == (cut / f"{name}.npy").read_bytes()
 
 
 def test_what_is_there_is_used_and_what_depends_on_something_else_is_made_anew(tmp_path: Path) -> None:
@@ -151,3 +160,73 @@ def test_the_rows_of_a_broken_progress_file_are_made_anew(tmp_path: Path) -> Non
     (place / "ids.npy").write_bytes(b"rubbish")
     assert len(made(tmp_path / "t", build("llama"), PADDED)) == 21
     assert not place.exists()
+
+
+@pytest.mark.parametrize("name", ["keys", "ids", "logprobs", "rest"])
+def test_a_full_disk_is_an_error_that_says_where_and_the_same_call_goes_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("llama")
+    made(tmp_path / "whole", model, PADDED)
+    real_open, real_save, writes = Path.open, np.save, list[str]()
+
+    def full(path: Path, mode: str = "r", *more: object, **how: object) -> object:
+        if path.name == f"{name}.npy" and mode == "ab":
+            writes.append(name)
+            if len(writes) == 3:  # the first two stretches fit
+                with real_open(path, "ab") as file:
+                    file.write(b"half")
+                raise OSError(errno.ENOSPC, "full", str(path))
+        return real_open(path, mode, *more, **how)  # type: ignore[call-overload]
+
+    def no_room(file: object, array: object) -> None:
+        raise OSError(errno.ENOSPC, "full", str(file))
+
+    monkeypatch.setattr(Path, "open", full)
+    if name == "keys":
+        monkeypatch.setattr(np, "save", no_room)
+    with pytest.raises(HeedError, match="No space left"):
+        made(tmp_path / "cut", model, PADDED)
+    assert not (tmp_path / "cut").exists()
+    monkeypatch.setattr(Path, "open", real_open)
+    monkeypatch.setattr(np, "save", real_save)
+    heard: list[int] = []
+    made(tmp_path / "cut", model, PADDED, on_progress=lambda done, of: heard.append(done))
+    assert len(heard) == (5 if name == "keys" else 3)  # what was done before stayed done
+    same_bytes(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_no_part_is_mapped_while_it_is_written(tmp_path: Path) -> None:
+    # A page of a mapped file that finds no room on the disk ends the process; a write is refused in words.
+    script = f"""
+import resource, signal
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from tests.instructions.bake.test_targets import PADDED, build, made
+model = build("llama")
+resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))
+try:
+    made(Path({str(tmp_path)!r}) / "t", model, PADDED, count=40)
+except OSError as error:
+    print("refused:", error.errno)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert ran.stdout.strip() == f"refused: {errno.EFBIG}", ran.stderr
+
+
+@pytest.mark.parametrize("cut", [0, 1, 60])
+def test_files_shorter_than_what_was_noted_are_made_anew(cut: int, tmp_path: Path) -> None:
+    model = build("llama")
+    made(tmp_path / "whole", model, PADDED)
+
+    def killed(done: int, of: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        made(tmp_path / "cut", model, PADDED, on_progress=killed)
+    ids = tmp_path / ".cut.writing" / "ids.npy"
+    ids.write_bytes(ids.read_bytes()[: ids.stat().st_size - cut])  # as a power cut may leave it
+    heard: list[int] = []
+    made(tmp_path / "cut", model, PADDED, on_progress=lambda done, of: heard.append(done))
+    assert len(heard) == (5 if cut else 4)
+    same_bytes(tmp_path / "whole", tmp_path / "cut")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from heedlm.instructions.lint.rule import GRADES, SEVERITIES, Rule
 from heedlm.instructions.lint.run import lint
 from heedlm.model.load import SHIPPED
 from heedlm.tokens.tokenizer import load_tokenizer
-from tests.instructions.wires import DROPS, OPEN, PUTS_IN, REFUSES, THINKS, TURN
+from tests.instructions.wires import DROPS, OPEN, PUTS_IN, REFUSES, THINKING, THINKS, TURN
 
 
 def framed(template: str, folder: Path) -> Frame:
@@ -37,16 +38,26 @@ def _usual(format_: str) -> Frame:
 def frames(rule: Rule, folder: Path) -> tuple[Frame | None, Frame | None]:
     """The frames in which the bad and the good example are looked at."""
     usual, completion = _usual("chat"), _usual("completion")
-    own = {"HD501": DROPS, "HD502": REFUSES, "HD503": PUTS_IN, "HD508": TURN + OPEN, "HD511": THINKS}
+    own = {"HD509": THINKING, "HD501": DROPS, "HD502": REFUSES, "HD503": PUTS_IN, "HD508": TURN + OPEN, "HD511": THINKS}
     other = framed(own[rule.id], folder) if rule.id in own else usual
     by_rule = {"HD506": (completion, completion), "HD507": (completion, completion), "HD508": (usual, other)}
     by_rule |= {"HD501": (other, usual), "HD502": (other, usual)}
+    if rule.id == "HD510":
+        tokenizer = load_tokenizer(SHIPPED["atlas"])
+        tokenizer.chat_template = TURN + OPEN
+        by_rule[rule.id] = (frame_of(tokenizer, "alpaca"), frame_of(tokenizer, "chatml"))
+    if rule.id == "HD706":
+        by_rule[rule.id] = (usual, frame_of(_tokenizer(), model="runs/mine"))
     return by_rule.get(rule.id, (other, other)) if rule.needs else (None, None)
 
 
 def findings(rule: Rule, text: str, folder: Path, frame: Frame | None) -> list[str]:
     path = folder / "mood.prompty"
     path.write_text(text)
+    if rule.id in ("HD705", "HD706"):
+        candidates = [{"fingerprint": "a", "source": rule.good}]
+        lock = {"best": {"file": path.name, "fingerprint": "a"}, "candidates": candidates, "model": "runs/mine 0123"}
+        (folder / "lock.json").write_text(json.dumps(lock))
     loaded = parse_as_far(text, str(path), path)
     return [one.rule for one in lint(loaded, text, frame).findings]
 
@@ -54,6 +65,8 @@ def findings(rule: Rule, text: str, folder: Path, frame: Frame | None) -> list[s
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
 def test_a_rule_finds_what_is_bad_and_not_what_is_good(rule: Rule, tmp_path: Path) -> None:
     (tmp_path / "mood.matrix.yaml").write_text('cases:\n  - {text: "Best bread in town."}\n')  # for HD307
+    many = "".join(f"  - {{text: Case {number}.}}\n" for number in range(100))
+    (tmp_path / "many.matrix.yaml").write_text(f"cases:\n{many}")
     bad, good = frames(rule, tmp_path)
     assert rule.id in findings(rule, rule.bad, tmp_path, bad)
     assert rule.id not in findings(rule, rule.good, tmp_path, good)

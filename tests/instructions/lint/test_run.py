@@ -99,6 +99,41 @@ def test_values_and_quoted_words_are_not_mended() -> None:
     assert '"PLEASE WAIT" or "MUST GO"' in mended
 
 
+QUIET = {
+    "a question is a task": ("What is the capital of the country in the text? One word.", "HD101"),
+    "verbs that no list holds": ("Rearrange the words of the text into one sentence.", "HD101"),
+    "tags that an answer shall have": ("Put the title in one line between <<title>> signs, or as <title>.", "HD113"),
+    "a section of another text": ("Follow the Contributing section of the file in one sentence.", "HD113"),
+    "a block of code": ("Reply in one sentence behind the JSON block.", "HD113"),
+    "a path that a user may type": ('Map words such as "/help" to one command.', "HD113"),
+    "a mark that is spoken of": ("Replace the <mask> token by one word.", "HD410"),
+    "quoted words": ("Find the comment 'TODO: improve this' and the word \"good\" in one line.", "HD404"),
+    "placeholders with other words": ("Mark [address] and [adders] in one line.", "HD404"),
+    "signs of the answer": ("Put one of the tags [BUG], [NIT] before each line.", "HD403"),
+    "the first of several": ("The first paragraph must start with one word of the text.", "HD110"),
+    "what happens in the text": ("Describe the letter to a friend who recently moved, in one line.", "HD219"),
+    "a quantity of the story": ("Write one line on several people who wait.", "HD209"),
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_ordinary_prompts_are_left_alone(name: str) -> None:
+    text, rule = QUIET[name]
+    assert rule not in rules(f"system:\n# Task\n{text}\n\nuser:\nx")
+
+
+def test_budgets_are_read_and_written() -> None:
+    from heedlm.instructions.format import parse
+    from heedlm.instructions.write import write
+
+    both = parse(FILE.replace("heed: {", "heed: {budget: {tokens: 600, characters: 90}, "))
+    assert (both.budget, both.characters) == (600, 90)
+    assert parse(write(both)) == both
+    assert (parse(FILE.replace("heed: {", "heed: {budget: 600, ")).characters) == 0
+    assert "HD100" in rules(FILE.replace("heed: {", "heed: {budget: {token: 600}, "))
+    assert "HD512" in rules(FILE.replace("heed: {", "heed: {budget: {characters: 90}, "))
+
+
 def test_broken_files_are_findings_not_crashes() -> None:
     for text in (
         "",

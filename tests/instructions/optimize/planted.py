@@ -40,6 +40,7 @@ def features(one: Candidate) -> dict[str, bool]:
         "no tone": "tone" not in texts,
         "no joke": "joke" not in texts.get("rules", ""),
         "four shots": len(ins.shots) >= 4,
+        "exact": "Be exact." in texts.get("rules", ""),
     }
 
 
@@ -61,6 +62,23 @@ def model(effects: dict[str, float], base: float, seed: int) -> Callable[..., li
                 row.append(float(_ALIKE**0.5 * shared + (1 - _ALIKE) ** 0.5 * own < limit))
             rows.append(row)
         return rows
+
+    return evaluate
+
+
+def likelihoods(effects: dict[str, float], base: float, seed: int) -> Callable[..., list[list[float]]]:
+    """How likely the right answers are: a sum of planted effects, and what is hard about each item."""
+
+    def evaluate(candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
+        return [
+            [
+                min(1.0, max(0.0, chance(one, effects, base) * (1 + 0.3 * noise)))
+                for item in items
+                for noise in (_ALIKE**0.5 * _normal(f"{seed} {item}") + 0.6 * _normal(f"{seed} {item} {key}"),)
+            ]
+            for one in candidates
+            for key in (fingerprint(one),)
+        ]
 
     return evaluate
 

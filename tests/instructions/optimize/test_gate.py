@@ -10,7 +10,7 @@ from heedlm.errors import HeedError
 from heedlm.instructions.bench import Candidate
 from heedlm.instructions.blocks import Instruction
 from heedlm.instructions.cases import Case, Raw, cases_of
-from heedlm.instructions.optimize.gate import digest_of, gate
+from heedlm.instructions.optimize.gate import Sealed, digest_of, gate, refuse_reopened
 from heedlm.instructions.optimize.ledger import Budget, Ledger, fingerprint
 from heedlm.instructions.optimize.splits import split
 from heedlm.runs import read_jsonl
@@ -67,6 +67,29 @@ def test_after_a_kill_in_between_the_same_pair_goes_on(tmp_path: Path) -> None:
     first = gate(ledger(), Candidate(SEED), BETTER, ITEMS, record, "t")
     assert gate(ledger(), Candidate(SEED), BETTER, ITEMS, record, "t") == first
     assert [line["what"] for line in read_jsonl(record)] == ["opened", "result"]
+
+
+def test_another_search_may_not_open_the_same_cases_from_another_folder(tmp_path: Path) -> None:
+    looked, cases = tmp_path / "cases.jsonl.opened", tickets(60)
+    first = Sealed(cases, "m", {"seed": 0}, looked)
+    record = tmp_path / "a" / "sealed.jsonl"
+    gate(ledger(), Candidate(SEED), OTHER, ITEMS, record, first.test, sealed=first)
+    refuse_reopened(record, first)  # the same search goes on
+    other = tmp_path / "b" / "sealed.jsonl"
+    refuse_reopened(other, Sealed(cases, "another model", {"seed": 1}, looked))
+    refuse_reopened(other, Sealed(tickets(60, 100), "m", {"seed": 1}, looked))
+    some = Sealed([*tickets(50, 100), *cases[:10]], "m", {"seed": 1}, looked)
+    with pytest.raises(HeedError, match="10 of the 60 sealed cases were opened"):
+        refuse_reopened(other, some)
+    with pytest.raises(HeedError, match="60 of the 60"):
+        refuse_reopened(record, Sealed(cases, "m", {"seed": 1}))  # in the folder itself
+    assert [line["what"] for line in read_jsonl(looked)] == ["opened", "refused"]
+    assert not other.exists()
+    fresh = ledger()
+    with pytest.raises(HeedError, match="for another pair"):  # the same search, and yet another pair
+        gate(fresh, Candidate(SEED), BETTER, ITEMS, other, first.test, sealed=first)
+    assert fresh.calls == 0
+    assert gate(ledger(), Candidate(SEED), OTHER, ITEMS, other, first.test, sealed=first).difference is not None
 
 
 def made(rows: list[dict[str, object]], where: str = "data.jsonl") -> list[Case]:

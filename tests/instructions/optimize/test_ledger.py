@@ -95,6 +95,34 @@ def test_a_journal_is_read_back_and_nothing_is_asked_again(tmp_path: Path) -> No
     assert second.calls == 100  # paid for, though not asked again: the budget is that of one search
 
 
+def test_what_an_earlier_run_with_another_budget_asked_is_counted(tmp_path: Path) -> None:
+    path, head = tmp_path / "journal.jsonl", {"model": "m"}
+    first, other = Candidate(SEED), Candidate(SEED.without("tone"))
+    Ledger(Counting(), Budget(300), journal=Journal(path, head)).scores([first], range(100))
+    model = Counting()
+    ledger = Ledger(model, Budget(150), journal=Journal(path, head))
+    ledger.scores([other], range(50))  # full: 100 and 50
+    assert ledger.left == 100
+    with pytest.raises(Exhausted, match="asked in earlier runs"):
+        ledger.scores([other], range(51))
+    assert len(model.asked) == 50
+    assert ledger.scores([first], range(100))[0][1] == 1.0  # what is known costs nothing
+
+
+def test_behind_an_opened_test_nothing_new_is_asked(tmp_path: Path) -> None:
+    path, head = tmp_path / "journal.jsonl", {"model": "m"}
+    first = Candidate(SEED)
+    Ledger(Counting(), Budget(300), journal=Journal(path, head)).scores([first], range(10))
+    model = Counting()
+    ledger = Ledger(model, Budget(300), reserve=20, journal=Journal(path, head), closed=True)
+    ledger.scores([first], range(10))
+    with pytest.raises(Exhausted, match="the search is over"):
+        ledger.scores([first], range(11))
+    assert model.asked == []
+    ledger.sealed_scores([first], range(10, 20))  # the rest of the test itself
+    assert len(model.asked) == 10
+
+
 def test_a_line_cut_by_a_kill_costs_that_line_only(tmp_path: Path) -> None:
     path, head = tmp_path / "journal.jsonl", {"model": "m"}
     Ledger(Counting(), Budget(300), journal=Journal(path, head)).scores([Candidate(SEED)], range(130))

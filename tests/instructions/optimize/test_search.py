@@ -13,7 +13,8 @@ from heedlm.instructions.optimize.gate import Gated, gate
 from heedlm.instructions.optimize.ledger import Budget, Exhausted, Journal, Ledger, fingerprint
 from heedlm.instructions.optimize.race import cost, first_round, race
 from heedlm.instructions.optimize.search import Found, Plan, search, shortest
-from tests.instructions.optimize.planted import POOL, SEED, chance, features, model, parts
+from heedlm.instructions.optimize.splits import Split
+from tests.instructions.optimize.planted import POOL, SEED, chance, features, likelihoods, model, parts
 
 HELPS = {"xml": 0.12, "format": 0.15, "clerk": 0.12, "no tone": 0.12, "four shots": 0.15}
 BIG, SMALL = parts(600, 300, 600), parts(200, 100, 200)
@@ -72,6 +73,61 @@ def test_a_defective_seed_gets_its_missing_format_block_and_never_ends_below_its
         below += chance(done.best, effects, 0.1) < 0.1
     assert repaired >= 19
     assert below <= 1
+
+
+def blind(seed: int, effects: dict[str, float], base: float, calls: int, split: Split) -> tuple[Ledger, Found]:
+    """No answer is ever right; how likely the right ones are is planted."""
+    never = lambda rows, items: [[0.0 for _ in items] for _ in rows]  # noqa: E731
+    ledger = Ledger(never, Budget(calls), reserve=2 * len(split.test), likely=likelihoods(effects, base, seed))
+    return ledger, search(ledger, Candidate(SEED), split, Plan(pool=POOL, seed=seed))
+
+
+def test_where_no_answer_is_right_the_planted_optimum_is_found_by_likelihood() -> None:
+    hits = 0
+    for seed in range(10):
+        ledger, found = blind(seed, HELPS, 0.2, 9000, BIG)
+        assert found.headroom is not None
+        assert found.headroom.blind
+        assert {one.measure for one in found.steps} == {"likelihood"}
+        assert ledger.calls <= 9000 - 2 * 600
+        assert not set(BIG.test) & {item for key in ledger.table for item in ledger.table[key]}
+        hits += all(features(found.chosen)[name] for name in HELPS)
+    assert hits >= 9
+
+
+def test_likelihood_hands_over_to_answers_once_they_are_right() -> None:
+    """Right only where two changes come together; each of the two makes what is right likelier."""
+
+    def both(one: Candidate) -> int:
+        return features(one)["xml"] + (one.layout.placement == "user")
+
+    right = lambda rows, items: [[float(both(one) == 2) for _ in items] for one in rows]  # noqa: E731
+    likely = lambda rows, items: [[0.1 + 0.2 * both(one) for _ in items] for one in rows]  # noqa: E731
+    ledger = Ledger(right, Budget(4000), reserve=400, likely=likely)
+    found = search(ledger, Candidate(SEED), SMALL, Plan(("format", "blocks"), pool=POOL))
+    assert [one.measure for one in found.steps][:2] == ["likelihood", "score"]
+    assert both(found.chosen) == 2
+    assert found.dev[fingerprint(found.chosen)] == 1.0
+
+
+@pytest.mark.slow
+def test_the_same_over_several_hundred_seeds(tmp_path: Path) -> None:
+    """The rates that the page of the room tells, each with a bound that 300 runs at the true rate keep."""
+    count = 300
+    hits = sum(all(features(run(n, HELPS, 0.2, 9000, BIG, tmp_path).best)[k] for k in HELPS) for n in range(count))
+    wins = sum(run(n, {}, 0.4, 2500, SMALL, tmp_path / "none").gated.passed for n in range(count))
+    harm = dict.fromkeys(HELPS, -0.08)
+    worse = sum(chance(run(n, harm, 0.6, 2500, SMALL, tmp_path / "harm").best, harm, 0.6) < 0.6 for n in range(count))
+    effects = {"format": 0.6, "xml": -0.05, "clerk": -0.05}
+    mended = [run(n, effects, 0.1, 2500, SMALL, tmp_path / "mend").best for n in range(count)]
+    likely = sum(all(features(blind(n, HELPS, 0.2, 9000, BIG)[1].chosen)[k] for k in HELPS) for n in range(count))
+    repaired = sum(features(one)["format"] for one in mended)
+    below = sum(chance(one, effects, 0.1) < 0.1 for one in mended)
+    print(f"of {count}: {hits=} {wins=} {worse=} {repaired=} {below=} {likely=}")
+    assert hits >= 0.9 * count
+    assert likely >= 0.9 * count
+    assert repaired >= 0.9 * count
+    assert max(wins, worse, below) <= 0.05 * count
 
 
 def test_a_kill_at_any_batch_repeats_no_call_and_ends_where_an_unbroken_run_ends(tmp_path: Path) -> None:
@@ -204,3 +260,12 @@ def test_scores_beyond_the_budget_raise_before_anything_is_asked() -> None:
     with pytest.raises(Exhausted):
         ledger.scores([Candidate(SEED)], range(11))
     assert ledger.calls == 0
+
+
+def test_mix_alone_is_a_search_and_leaves_nothing_of_the_budget_to_others(tmp_path: Path) -> None:
+    ledger = Ledger(model(HELPS, 0.2, 4), Budget(4000))
+    found = search(ledger, Candidate(SEED), BIG, Plan(pool=POOL, seed=4, stages=("mix",)))
+    assert [step.stage for step in found.steps] == ["mix"]
+    assert ledger.calls <= 4000
+    assert chance(found.chosen, HELPS, 0.2) >= 0.2 + 3 * 0.12
+    assert not found.chosen.instruction.shots

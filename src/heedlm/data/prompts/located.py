@@ -14,6 +14,9 @@ Path = tuple[str | int, ...]
 
 _MOST_NODES = 50_000  # of one file, aliases counted each time: a few lines of aliases can stand for billions
 _DEEPEST = 30
+_MEND = (
+    "mind the indentation, and write text with a colon, or with a question mark inside braces or brackets, in quotes"
+)
 _PLAIN = "tag:yaml.org,2002:"
 
 
@@ -43,7 +46,7 @@ def read_yaml(text: str, file: str) -> Located:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         what = f"broken YAML: {error.problem or error.context or 'cannot be read'}"
-        raise HeedError(what, f"{file}:{line}", "mind the indentation, and write text with a colon in quotes") from None
+        raise HeedError(what, f"{file}:{line}", _MEND) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = f"broken YAML: {str(error).splitlines()[0]}"
         raise HeedError(what, file, "save it as text in UTF-8") from None

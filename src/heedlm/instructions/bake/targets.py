@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +18,7 @@ import torch
 from heedlm.instructions.bake.objective import Wanted
 from heedlm.messages import Batch, Encoded
 from heedlm.model import attention
-from heedlm.runs import disk_errors, settle, write_json
+from heedlm.runs import disk_errors, settle, sync, write_json
 from heedlm.tokens.pack import pack, to_device
 from heedlm.train.forward import Packing, attention_set_to, target_logits
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 VERSION = 1
 INDEX = "index.json"
 _PARTS = {"keys": np.int64, "ids": np.int32, "logprobs": np.float16, "rest": np.float32}
+_FILLED = ("ids", "logprobs", "rest")  # the parts that grow as the teacher is asked
 _SPAN = 2**32  # places of a sequence; a key is the sequence times this, plus the place
 
 
@@ -82,9 +85,7 @@ def targets_of(
         return Targets(folder)
     place = folder.with_name(f".{folder.name}.writing")
     keys = _keys(students)
-    files, done = _opened(place, key, len(keys), top)
-    if not done:
-        files["keys"][:] = keys
+    done = _opened(place, key, keys, top)
     device = next(model.parameters()).device
     at = 0
     with _asking(model, packing, precision):
@@ -98,19 +99,14 @@ def targets_of(
             hidden = forward.hidden(to_device(batch, device))
             step = forward.part or max(1, count)
             for first in range(0, count, step):
-                wanted = likeliest(forward.head(hidden[first : first + step]).float(), top)
-                into = slice(at + first, at + first + len(wanted.rest))
-                for name, value in zip(("ids", "logprobs", "rest"), wanted, strict=True):
-                    files[name][into] = value.cpu().numpy().astype(_PARTS[name])
+                _append(place, likeliest(forward.head(hidden[first : first + step]).float(), top))
             at += count
             done = numbers[-1] + 1
-            with disk_errors(place):
-                for file in files.values():
-                    file.flush()
-            write_json(place / "done.json", {"key": key, "sequences": done})
+            for name in _FILLED:  # before the line that says that they are there
+                sync(place / f"{name}.npy")
+            write_json(place / "done.json", {"key": key, "sequences": done, "targets": at})
             on_progress(done, len(students))
     assert at == len(keys), "both sides learn the same tokens"
-    del files
     return _kept(place, folder, {"version": VERSION, "key": key, "targets": len(keys), "top": top})
 
 
@@ -152,23 +148,48 @@ def _chunks(
         yield numbers, chunk
 
 
-def _opened(place: Path, key: str, count: int, top: int) -> tuple[dict[str, Any], int]:
-    """The files to fill, and how many sequences are done in them."""
-    try:
-        begun = json.loads((place / "done.json").read_text("utf8"))
-        done = int(begun["sequences"]) if begun["key"] == key else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        done = 0
+def _opened(place: Path, key: str, keys: np.ndarray[Any, Any], top: int) -> int:
+    """Make the files that grow in `place` ready; how many sequences are done in them.
+
+    They are written, never mapped: where the disk is full a write is refused, and a mapped page kills the process.
+    """
+    shapes = {name: (len(keys), top) if name in ("ids", "logprobs") else (len(keys),) for name in _FILLED}
+    headers = {name: _header(_PARTS[name], shape) for name, shape in shapes.items()}
     with disk_errors(place):
+        try:
+            begun = json.loads((place / "done.json").read_text("utf8"))
+            done, targets = (int(begun[name]) if begun["key"] == key else 0 for name in ("sequences", "targets"))
+            for name, header in headers.items() if done else ():
+                path, width = place / f"{name}.npy", np.dtype(_PARTS[name]).itemsize * (shapes[name][1:] or (1,))[0]
+                with path.open("rb") as file:
+                    whole = file.read(len(header)) == header
+                if not whole or path.stat().st_size < len(header) + targets * width:
+                    raise ValueError("not what was noted")
+                os.truncate(path, len(header) + targets * width)
+        except (OSError, ValueError, KeyError, TypeError):
+            done = 0
         if not done:
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
-        files = {}
-        for name, dtype in _PARTS.items():
-            shape = (count, top) if name in ("ids", "logprobs") else (count,)
-            how: Any = {"mode": "r+"} if done else {"mode": "w+", "dtype": dtype, "shape": shape}
-            files[name] = np.lib.format.open_memmap(place / f"{name}.npy", **how)  # type: ignore[no-untyped-call]
-    return files, done
+            np.save(place / "keys.npy", keys)
+            for name, header in headers.items():
+                (place / f"{name}.npy").write_bytes(header)
+    return done
+
+
+def _append(place: Path, wanted: Wanted) -> None:
+    for name, value in zip(_FILLED, wanted, strict=True):
+        path = place / f"{name}.npy"
+        with disk_errors(path), path.open("ab") as file:
+            file.write(value.cpu().numpy().astype(_PARTS[name]).tobytes())
+
+
+def _header(dtype: type, shape: tuple[int, ...]) -> bytes:
+    """How a file of numbers begins, as `np.save` writes it."""
+    said = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, said)  # type: ignore[no-untyped-call]
+    return file.getvalue()
 
 
 def _kept(place: Path, folder: Path, index: dict[str, Any]) -> Targets:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from heedlm.eval.text import words
+from heedlm.instructions.lint.orders import first_words
 from heedlm.instructions.lint.rule import Fix, Hit, Sentence, Subject, bare
-from heedlm.instructions.lint.structure import first_words
 from heedlm.instructions.lint.words import (
     BRIBES,
     FILLERS,
@@ -50,7 +50,7 @@ _UNIT = r"(sentence|paragraph|bullet|word|step|line|item)s?\b"
 
 def unquoted(text: str) -> str:
     """A sentence without what it quotes: words that are named are not used."""
-    return re.sub(r"\"[^\"]*\"|“[^”]*”|`[^`]*`", '""', text)
+    return re.sub(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^'\n]{1,80}'(?!\w)", '""', text)
 
 
 def vague_word(subject: Subject) -> Iterator[Hit]:

@@ -80,7 +80,7 @@ def recency_run(subject: Subject) -> Iterator[Hit]:
 
 def order_untested(subject: Subject) -> Iterator[Hit]:
     file = Path(subject.instruction.file)
-    locked = file.parent.is_dir() and any(file.parent.glob(f"{file.stem}.*.lock.json"))
+    locked = file.is_file() and (file.parent / "lock.json").is_file()
     if len(subject.instruction.shots) >= 3 and not locked:
         yield Hit(_where(subject, subject.instruction.shots[0]), "the order of the examples was never tried")
 
@@ -92,7 +92,7 @@ def invalid_example(subject: Subject) -> Iterator[Hit]:
 
 
 def leaked_example(subject: Subject) -> Iterator[Hit]:
-    cases = _cases(subject)
+    cases = cases_of(subject)
     known = {_normal(text) for text in cases}
     grams = {gram for text in cases for gram in _grams(text, 13)}
     for shot in subject.instruction.shots:
@@ -102,7 +102,7 @@ def leaked_example(subject: Subject) -> Iterator[Hit]:
                 yield Hit(_where(subject, shot), f"an example stands among the test cases: {text[:60]!r}")
 
 
-def _cases(subject: Subject) -> list[str]:
+def cases_of(subject: Subject) -> list[str]:
     """Texts of the inputs of the test cases that the file names; those that cannot be read are the matrix's to refuse."""
     instruction = subject.instruction
     place = Path(instruction.file).parent / instruction.tests

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from heedlm.instructions.lint import clarity_rules, examples, parts, structure, target, variables
+from heedlm.instructions.lint import clarity_rules, examples, parts, structure, target, upkeep, variables
 from heedlm.instructions.lint.rule import Rule
 
-RULES: dict[str, Rule] = {
-    rule.id: rule
-    for table in (structure.RULES, parts.RULES, clarity_rules.RULES, examples.RULES, variables.RULES, target.RULES)
-    for rule in table
-}
+_TABLES = (
+    *(structure.RULES, parts.RULES, clarity_rules.RULES, examples.RULES, variables.RULES, target.RULES, upkeep.RULES),
+)
+RULES: dict[str, Rule] = {rule.id: rule for table in _TABLES for rule in table}

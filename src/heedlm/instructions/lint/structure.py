@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from heedlm.instructions.kinds import KINDS, kind_of, words_of
+from heedlm.instructions.lint.orders import first_words, is_imperative
 from heedlm.instructions.lint.rule import Find, Fix, Hit, Rule, Subject, bare
 from heedlm.instructions.lint.words import ABSOLUTE, EXIT, FORM_WORDS, IMPERATIVES
 from heedlm.instructions.values import wording
@@ -20,31 +21,6 @@ _HTML = frozenset(
 )
 _QUOTES = {"“": '"', "”": '"', "‘": "'", "’": "'"}
 _HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
-
-
-def first_words(text: str) -> list[str]:
-    return re.findall(r"[A-Za-z']+", text)
-
-
-# What may stand before the verb of an order.
-_BEFORE_A_VERB = frozenset(
-    re.findall(
-        r"\w+",
-        "please kindly always never now first finally also you must should will would need have to i like want your task "
-        "job goal is do not are asked only",
-    )
-)
-
-
-def is_imperative(sentence: str) -> bool:
-    """Whether an English sentence gives an order: a clause begins with a verb of the list, after words such as please."""
-    for clause in re.split(r"[,;:]|\bthen\b|\band\b", sentence):
-        words = [word.lower() for word in first_words(clause)]
-        while len(words) > 1 and words[0] in _BEFORE_A_VERB and words[0] not in IMPERATIVES - {"do"}:
-            words.pop(0)
-        if words and words[0] in IMPERATIVES:
-            return True
-    return False
 
 
 def no_task(subject: Subject) -> Iterator[Hit]:
@@ -174,6 +150,13 @@ def empty_block(subject: Subject) -> Iterator[Hit]:
             yield Hit(block.at(0), f"the block {block.title!r} only repeats its heading", block.id)
 
 
+# A tag that a sentence sends the reader to; tags that an answer shall have are named as well.
+_NAMED_TAG = re.compile(
+    r"\b(?:(?:inside|within|between|from|under|see) (?:the )?|in |in the (?=<[A-Za-z][\w-]*> (?:tags?|section|block)\b))"
+    r"<([A-Za-z][\w-]*)>(?!>)"
+)
+
+
 def dangling_reference(subject: Subject) -> Iterator[Hit]:
     instruction = subject.instruction
     titles = {words_of(block.title) for block in instruction.blocks} | {block.kind for block in instruction.blocks}
@@ -184,13 +167,14 @@ def dangling_reference(subject: Subject) -> Iterator[Hit]:
     tags |= set(re.findall(r"^\s*<([A-Za-z][\w-]*)>\s*$", everything, re.MULTILINE)) | {"example", "output"}
     tags |= {name for name in re.findall(r"</([A-Za-z][\w-]*)>", everything) if f"<{name}>" in everything}
     for one in subject.sentences:
-        for match in re.finditer(r"\bthe ([A-Z][\w-]*(?: [a-z]\w*)?) (?:section|block)\b", one.text):
-            if (words_of(match[1]) not in titles and kind_of(match[1]) is None) or _absent(match[1], subject):
+        for match in re.finditer(r"\bthe ([A-Z][\w-]*(?: [a-z]\w*)?) (?:section|block)\b(?! of )", one.text):
+            unknown = words_of(match[1]) not in titles and kind_of(match[1]) is None and not match[1].isupper()
+            if unknown or _absent(match[1], subject):
                 yield Hit(one.where, f"there is no section {match[1]!r}", one.block.id)
-        for name in re.findall(r"<([A-Za-z][\w-]*)>", one.text):
+        for name in _NAMED_TAG.findall(one.text):
             if name not in tags and name.lower() not in tags and f"</{name}>" not in everything:
                 yield Hit(one.where, f"<{name}> is named and stands nowhere", one.block.id)
-        if one.block.kind != "commands":
+        if commands and one.block.kind != "commands":
             for name in re.findall(r'(?:(?<=^)|(?<=[\s"\'`(]))(/[a-z][a-z_-]+)(?=[\s"\'`).,]|$)', one.text):
                 if name not in commands:
                     yield Hit(one.where, f"the command {name} is not defined", one.block.id)

@@ -12,7 +12,8 @@ from heedlm.instructions.lint.structure import OPENAI
 from heedlm.instructions.lint.words import STEP_BY_STEP
 from heedlm.instructions.values import wording
 from heedlm.instructions.wire import tokens_of
-from heedlm.templates.probe import habits
+from heedlm.templates.chat import load_template
+from heedlm.templates.probe import habits, two_turns
 from heedlm.templates.sandbox import FillError
 
 ANSWER_TOKENS = 256  # room that an answer needs, where nothing says how long it gets
@@ -75,6 +76,37 @@ def base_without_cue(subject: Subject) -> Iterator[Hit]:
         return
     if not subject.instruction.of_kind("cue"):
         yield Hit(_top(subject), "a base model gets no cue: it goes on with the question instead of answering")
+
+
+def cue_in_thought(subject: Subject) -> Iterator[Hit]:
+    """The generation prompt itself opens the reasoning: nothing stands between it and the thought."""
+    frame = subject.frame
+    if frame is None or not frame.own:
+        return
+    thought = habits(frame.template, frame.tokenizer).thought
+    for cue in subject.instruction.of_kind("cue"):
+        if thought is not None and not thought[0].strip():
+            yield Hit(cue.at(1), "the template has opened the reasoning already: the cue would begin that", cue.id)
+
+
+def foreign_format(subject: Subject) -> Iterator[Hit]:
+    frame = subject.frame
+    if frame is None or frame.own or frame.format == "completion" or not frame.tokenizer.chat_template:
+        return
+    taught = load_template(None, frame.tokenizer)
+    begin = str(frame.tokenizer.bos_token or "")  # which some templates write, and some leave to the tokenizer
+    first, second = ((two_turns(one, frame.tokenizer) or "").removeprefix(begin) for one in (taught, frame.template))
+    if first != second:
+        yield Hit(_top(subject), f"the model has a chat template of its own, and {frame.format} is another one")
+
+
+def over_characters(subject: Subject) -> Iterator[Hit]:
+    most, trial = subject.instruction.characters, subject.trial
+    if not most or isinstance(trial, HeedError):
+        return
+    count = sum(len(message.content) for message in trial.messages if message.role == "system")
+    if count > most:
+        yield Hit(subject.at("heed", "budget"), f"{count:,} characters of system text; the box holds {most:,}")
 
 
 def trailing_space(subject: Subject) -> Iterator[Hit]:
@@ -258,6 +290,34 @@ RULES = (
         good=_HEAD + _TASK + _USER,
     ),
     Rule(
+        id="HD509",
+        name="a cue inside the reasoning",
+        severity="warning",
+        grade="C",
+        about="A cue, for a model whose template opens its reasoning before the answer begins.",
+        why="The cue becomes the beginning of the thought, and the answer begins as the model likes.",
+        mend="Take the cue out, and say under # Output format how the answer begins.",
+        source="heed, tried on templates of the field",
+        find=cue_in_thought,
+        needs="model",
+        bad=_HEAD + _TASK + _USER + "\nassistant:\nSummary:\n",
+        good=_HEAD + _TASK + _USER,
+    ),
+    Rule(
+        id="HD510",
+        name="not the model's own format",
+        severity="info",
+        grade="X",
+        about="A format other than the chat template that the model has.",
+        why="What a model was not trained on moves its scores by many points, up or down.",
+        mend="--format chat, or measure both: heed prompt test --format chat --format alpaca.",
+        source="Sclar et al. 2023, arXiv 2310.11324",
+        find=foreign_format,
+        needs="model",
+        bad=_HEAD + _TASK + _USER,
+        good=_HEAD + _TASK + _USER,
+    ),
+    Rule(
         id="HD511",
         name="steps for a model that reasons",
         severity="info",
@@ -271,6 +331,19 @@ RULES = (
         bad=_HEAD + _TASK + "Think step by step.\n" + _USER,
         good=_HEAD + _TASK + _USER,
         english=True,
+    ),
+    Rule(
+        id="HD512",
+        name="longer than the box",
+        severity="error",
+        grade="C",
+        about="More characters of system text than heed.budget allows: fields for custom instructions hold some 1,500.",
+        why="What is over is cut off, and nobody is told.",
+        mend="Shorten it, or leave blocks out that answers do without: heed prompt test --ablate.",
+        source="heed",
+        find=over_characters,
+        bad=_HEAD.replace("heed: {", "heed: {budget: {characters: 20}, ") + _TASK + _USER,
+        good=_HEAD.replace("heed: {", "heed: {budget: {characters: 1500}, ") + _TASK + _USER,
     ),
     Rule(
         id="HD513",

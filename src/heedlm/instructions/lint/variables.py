@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from heedlm.data.clean.personal import KINDS
 from heedlm.errors import HeedError
 from heedlm.instructions.blocks import MISSING
+from heedlm.instructions.lint.clarity import unquoted
 from heedlm.instructions.lint.rule import Hit, Rule, Subject, bare
 from heedlm.instructions.lint.structure import ANTHROPIC, from_faults
 from heedlm.instructions.lint.words import DRAFT
@@ -19,9 +20,14 @@ _SINGLE = re.compile(r"(?<![{\w$\"'])\{([A-Za-z_]\w*)\}(?!\})")
 _ANGLE = re.compile(r"<([A-Z][A-Z_ ]{2,}|[A-Z][A-Za-z]+ [A-Za-z ]+)>")
 _DOLLAR = re.compile(r"(?<!\w)\$\{?([A-Za-z_]\w+)\}?")
 _SQUARE = re.compile(r"\[([A-Z][A-Z_ ]{2,})\](?!\()")
+_LABELS = re.compile(r"\b(?:tags?|labels?|mark(?:s|ed|ers?)?|categor\w+|levels?|tokens?)\b", re.IGNORECASE)
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
 _PASSWORD = re.compile(r"\b(?:password|passwd|api[_-]?key|secret|token)\s*[:=]\s*[\"']?([^\s\"',;]{8,})", re.IGNORECASE)
 _FRAMES = re.compile(r"^\s*(?:### (?:Instruction|Response|Input|Context):|(?:Human|Assistant):\s)", re.MULTILINE)
+
+
+# Marks that no model ends a turn with: people speak of them.
+_WORDS = ("<mask>", "<unk>", "<pad>")
 
 
 def unused_variable(subject: Subject) -> Iterator[Hit]:
@@ -43,6 +49,8 @@ def foreign_placeholder(subject: Subject) -> Iterator[Hit]:
         for number, line in enumerate(bare(block.text).split("\n"), start=1):
             for pattern, shown in ((_SINGLE, "{%s}"), (_ANGLE, "<%s>"), (_DOLLAR, "$%s"), (_SQUARE, "[%s]")):
                 for match in pattern.finditer(line):
+                    if shown == "[%s]" and _LABELS.search(line):
+                        continue  # a sign that the answer shall have
                     name = match[1].strip().lower().replace(" ", "_")
                     mend = f"write {{{{ {name} }}}} and declare the input, or quote the sign"
                     yield Hit(block.at(number), f"{shown % match[1]} is not filled in", block.id, mend)
@@ -51,8 +59,9 @@ def foreign_placeholder(subject: Subject) -> Iterator[Hit]:
 def unresolved_text(subject: Subject) -> Iterator[Hit]:
     for block in subject.own:
         for number, line in enumerate(bare(block.text).split("\n"), start=1):
-            found = re.search(DRAFT, line, re.IGNORECASE)
-            if found is not None:
+            found = re.search(DRAFT, unquoted(line), re.IGNORECASE)
+            form = found is not None and block.kind in ("output_format", "examples") and found[0][0] in "[<"
+            if found is not None and not form:
                 yield Hit(block.at(number), f"a draft was left in the text: {found[0]!r}", block.id)
 
 
@@ -123,11 +132,13 @@ def delimiter_collision(subject: Subject) -> Iterator[Hit]:
 
 
 def special_token(subject: Subject) -> Iterator[Hit]:
-    own = "|".join(map(re.escape, subject.frame.control_texts)) if subject.frame is not None else ""
+    texts = subject.frame.control_texts if subject.frame is not None else ()
+    own = "|".join(map(re.escape, texts))
     pattern = re.compile(f"{own}|{CONTROL.pattern}") if own else CONTROL
     for block in subject.own:
         for number, line in enumerate(bare(block.text).split("\n"), start=1):
-            found = pattern.search(line) or _FRAMES.search(line)
+            marks = (match for match in pattern.finditer(line) if match[0] not in _WORDS or match[0] in texts)
+            found = next(marks, None) or _FRAMES.search(line)
             if found is not None:
                 what = f"{found[0].strip()!r} is a mark of turns for some model"
                 yield Hit(block.at(number), what, block.id)

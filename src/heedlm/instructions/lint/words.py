@@ -218,7 +218,8 @@ FORM_WORDS = (
     r"\b(words?|sentences?|paragraphs?|lines?|bullets?|list|table|json|yaml|xml|markdown|csv|format|letters?|characters?|"
     r"one of|reply with|respond with|answer with|output)\b"
 )
-ABSOLUTE = r"\b(must|always|never)\b.*\b(before|first|until)\b|\b(before|first|until)\b.*\b(must|always|never)\b"
+_BEFORE = r"(?:before (?:you|answering|replying|responding|giving|any|each|every|the (?:answer|reply|response))\b|until\b|first(?=\s*(?:[,.;:]|$)))"
+ABSOLUTE = rf"\b(must|always|never)\b.*\b{_BEFORE}|\b{_BEFORE}.*\b(must|always|never)\b"
 EXIT = r"\b(if|unless|otherwise|except|when|where|only after|in case|except)\b"
 VAGUE = tuple(
     dict.fromkeys(
@@ -295,9 +296,7 @@ UNMEASURED = [
     "thorough",
     "thoroughly",
     "comprehensive",
-    "few",
-    "many",
-    "several",
+    "(?:few|many|several) (?:sentences|paragraphs|words|lines|bullets|points|examples|items|ideas|steps|reasons|options)",
     "extensive",
 ]
 MEASURE = r"\b(\d+(?:\.\d+)?|VALUE|one|two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|fifty|hundred|half|single|once|twice)\b"
@@ -309,17 +308,16 @@ GENERIC_ROLE = (
     r"(?:assistant|model|chatbot|bot|ai|llm|helper|expert)\.?$"
 )
 RELATIVE_TIME = (
-    r"\b(today|tomorrow|yesterday|currently|nowadays|recently|recent|this (?:week|month|year)|last (?:week|month|year)|"
-    r"next (?:week|month|year)|at present|the current (?:date|year|month|day)|up to date|up-to-date|latest)\b"
+    r"\b(today|tomorrow|yesterday|currently|nowadays|this (?:week|month|year)|at present|the current (?:date|year|month|day)|"
+    r"up to date|up-to-date|(?:latest|recent) (?:news|versions?|data|figures|prices?|events?|research|trends?|updates?))\b"
 )
 META = (
     r"^(?:author|version|prompt version|created by|written by|last (?:updated|modified|edited)|changelog|copyright|licen[cs]e|"
     r"prompt name|prompt by|credits?)\s*:"
 )
-REASONS = r"\b(because|so that|since|as this|in order|which|to avoid|to keep|for the reason)\b"
 DRAFT = (
-    r"\bTODO\b|\bTBD\b|\bFIXME\b|\bXXX\b|\blorem ipsum\b|\byour_[a-z_]+\b|\[(?:insert|your|add|fill|enter)[^\]\n]{0,60}\]|"
-    r"<(?:insert|your|add|fill|enter)[ _-][^>\n]{0,60}>|\binsert [a-z ]{1,30} here\b|\?\?\?"
+    r"\bTODO\b|\bTBD\b|\bFIXME\b|\bXXX\b|\blorem ipsum\b|\byour_[a-z_]+\b|\[(?:insert|your|add|fill|enter)\b[^\]\n]{0,60}\]|"
+    r"<(?:insert|add|fill|enter)[ _][^>\n]{0,60}>|\binsert [a-z ]{1,30} here\b|\?\?\?"
 )
 LANGUAGES = [
     "English",

@@ -36,10 +36,17 @@ class Headroom:
 
 
 def headroom(
-    ledger: Ledger, seed: Candidate, changes: Sequence[Candidate], items: Sequence[int], dev: Sequence[int]
+    ledger: Ledger,
+    seed: Candidate,
+    changes: Sequence[Candidate],
+    items: Sequence[int],
+    dev: Sequence[int],
+    *,
+    reflected: bool = False,
 ) -> Headroom:
     """Try the seed and up to PROBES changes on the first ITEMS items; the first round of a race knows them then. A small
-    budget tries on fewer items, 8 at least. dev: on which a seed that is right on all of them has to be right as well.
+    budget tries on fewer items, 8 at least. dev: on which a seed that is right on all of them has to be right as well.   reflected: a strong
+    model is to propose other words, so that changes which do nothing are no reason to stop.
 
     changes: taken in turn from the stages, so that the first of them are of all kinds. Raises Exhausted.
     """
@@ -53,12 +60,12 @@ def headroom(
     mean = sum(base) / len(seen)
     blind = ledger.tells_likelihood and max(mean, *means) <= NEAR_ZERO
     why = ""
-    if not tried:
+    if not tried and not reflected:
         why = "nothing may be changed: all blocks are frozen, and no layout is left to try"
     elif min(base) >= 1:
         if min(ledger.scores([seed], dev)[0]) >= 1:
             why = f"the seed is right on all {len(seen) + len(dev)} items that were tried"
-    elif oracle <= mean and not blind:
+    elif oracle <= mean and not blind and not reflected:
         why = f"none of {len(tried)} changes does better on any of {len(seen)} items"
     changed = sum(len(set(column)) > 1 for column in columns) / len(seen)
     return Headroom(len(seen), len(tried), mean, max(means), min(means), oracle, changed, why, blind and not why)

@@ -44,9 +44,12 @@ class Budget:
 
 
 class Costs(Protocol):
-    """What asking costs. quote: at most, for a candidate on items.   spent: by all that was asked so far."""
+    """What asking costs. before: raises Exhausted where the money does not reach for a candidate on items.   unseal: from
+    here on it is the sealed test that is paid.   spent: so far."""
 
-    def quote(self, candidate: Candidate, items: Sequence[int]) -> float: ...
+    def before(self, candidate: Candidate, items: Sequence[int]) -> None: ...
+
+    def unseal(self) -> None: ...
 
     @property
     def spent(self) -> float: ...
@@ -93,9 +96,8 @@ class Journal:
         cut_jsonl(path, len(lines))  # a last line that a kill cut short
         self.lines = lines[1:]
 
-    def add(self, key: str, scores: Mapping[int, float], seconds: float, money: float = 0.0) -> None:
+    def add(self, key: str, scores: Mapping[int, float], seconds: float) -> None:
         line = {"step": len(self.lines), "candidate": key, "seconds": round(seconds, 4)}
-        line |= {"money": money} if money else {}
         line |= {"items": list(scores), "scores": list(scores.values())}
         append_jsonl(self.path, line)
         self.lines.append(line)
@@ -107,8 +109,8 @@ class Ledger:
     evaluate: asks the model.   reserve: calls that `scores` may not touch, kept for the sealed test.   journal: where
     the scores of an earlier run are found and new ones are kept.   on_paid(calls, of): heard after
     each batch.   clock: seconds.   likely: the likelihood of the right answers, where the model tells; `measure` says
-    which of the two `scores` means, and each is paid for on its own.   costs: for a budget of money; sealed: the items
-    of the test, for two candidates of which money is kept.
+    which of the two `scores` means, and each is paid for on its own.   costs: where money is counted.
+    closed: the sealed test was opened by an earlier run: the search takes its turns again, and asks nothing new.
     """
 
     def __init__(
@@ -122,12 +124,12 @@ class Ledger:
         clock: Callable[[], float] = time.monotonic,
         likely: Evaluate | None = None,
         costs: Costs | None = None,
-        sealed: Sequence[int] = (),
+        closed: bool = False,
     ) -> None:
         if reserve >= budget.calls:
             what = f"{budget.calls:,} calls do not reach: the sealed test alone takes {reserve:,}"
             raise HeedError(what, "--budget", f"--budget {max(4 * reserve, 1000)}, or fewer items in the test")
-        self.budget, self.reserve, self.calls, self.seconds, self.money = budget, reserve, 0, 0.0, 0.0
+        self.budget, self.reserve, self.calls, self.seconds = budget, reserve, 0, 0.0
         self.measure: Measure = "score"
         self.table: dict[str, dict[int, float]] = {}
         self.candidates: dict[str, Candidate] = {}
@@ -135,19 +137,23 @@ class Ledger:
         if likely is not None:
             self._asks["likelihood"] = likely
         self._journal, self._on_paid, self._clock = journal, on_paid, clock
-        self._costs, self._sealed, self._dearest = costs, tuple(sealed), 0.0
-        self._first: Candidate | None = None
-        self._before: dict[str, dict[int, tuple[float, float, float]]] = {}  # of an earlier run: score, seconds, money
+        self._costs, self._closed = costs, closed
+        self._before: dict[str, dict[int, tuple[float, float]]] = {}  # of an earlier run: score, seconds
         for line in journal.lines if journal is not None else ():
-            count = max(1, len(line["items"]))
-            each = line["seconds"] / count, line.get("money", 0.0) / count
+            each = line["seconds"] / max(1, len(line["items"]))
             known = self._before.setdefault(line["candidate"], {})
-            known.update({item: (score, *each) for item, score in zip(line["items"], line["scores"], strict=True)})
+            known.update({item: (score, each) for item, score in zip(line["items"], line["scores"], strict=True)})
+        self._asked = sum(len(known) for known in self._before.values())
 
     @property
     def left(self) -> int:
         """Calls that the search may still make; 0 when its minutes are over."""
         return 0 if self._late else max(0, self.budget.calls - self.reserve - self.calls)
+
+    @property
+    def money(self) -> float:
+        """What was spent, in all runs of this search together."""
+        return self._costs.spent if self._costs is not None else 0.0
 
     @property
     def tells_likelihood(self) -> bool:
@@ -168,42 +174,22 @@ class Ledger:
     def scores(self, candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
         """One list per candidate. Raises Exhausted before anything is asked where the budget does not reach for all."""
         distinct = {fingerprint(one): one for one in candidates}
-        wanted = sum(len(self.missing(one, items)) for one in distinct.values())
-        if wanted > self.left:
-            raise Exhausted(f"{wanted} calls wanted, {self.left} left")
+        wanted = {key: self.missing(one, items) for key, one in distinct.items()}
+        count = sum(map(len, wanted.values()))
+        if count > self.left:
+            raise Exhausted(f"{count} calls wanted, {self.left} left")
+        fresh = sum(len(self._fresh(one, wanted[key])) for key, one in distinct.items())
+        if fresh and fresh + self._asked + self.reserve > self.budget.calls:
+            # An earlier run with another budget asked what this one never comes to; it was paid for all the same.
+            raise Exhausted(f"{fresh} calls wanted, {self._asked} of {self.budget.calls} asked in earlier runs")
         return self._paid(candidates, items, timed=True)
 
     def sealed_scores(self, candidates: Sequence[Candidate], items: Sequence[int]) -> list[list[float]]:
         """The same out of the reserve, which always reaches for what it was made for; never likelihoods."""
         self.measure = "score"
+        if self._costs is not None:
+            self._costs.unseal()
         return self._paid(candidates, items, timed=False)
-
-    def afford(self, money: float) -> None:
-        """Raises Exhausted where so much more would pass the budget, with what is kept for the sealed test."""
-        limit = self.budget.money
-        if limit is not None and self.money + money + self._dearest > limit:
-            raise Exhausted(
-                f"the money is over: {self.money:.4g} of {limit:.4g} spent, the rest kept for the sealed test"
-            )
-
-    def spend(self, money: float) -> None:
-        """Count money for something that is no score."""
-        self.money += money
-
-    def _quoted(self, candidate: Candidate, batch: Sequence[int]) -> None:
-        """Keep money for the sealed test of the first candidate and of the dearest, this one among them, and see whether
-        the batch can be paid as well."""
-        if self.budget.money is None or self._costs is None:
-            return
-        if self._first is None:
-            self._first = candidate
-        own = self._costs.quote(self._first, self._sealed) + self._costs.quote(candidate, self._sealed)
-        held, self._dearest = self._dearest, max(self._dearest, own)
-        try:
-            self.afford(self._costs.quote(candidate, batch))
-        except Exhausted:
-            self._dearest = held
-            raise
 
     def _paid(self, candidates: Sequence[Candidate], items: Sequence[int], timed: bool) -> list[list[float]]:
         for one in candidates:
@@ -213,8 +199,10 @@ class Ledger:
                 batch = missing[start : start + _BATCH]
                 if timed and self._late:
                     raise Exhausted("the minutes are over")
-                if timed:
-                    self._quoted(one, batch)
+                if timed and self._closed and self._fresh(one, batch):
+                    raise Exhausted("the sealed test is open: the search is over")
+                if timed and self._costs is not None:
+                    self._costs.before(one, batch)
                 self._pay(one, batch)
         return [[self.known(one, self.measure)[item] for item in items] for one in candidates]
 
@@ -222,27 +210,31 @@ class Ledger:
         """Score a batch. What an earlier run paid for is paid for here as well, though not asked: so a search that goes on
         takes the same turns as one that was never stopped."""
         key = _key(candidate, self.measure)
-        known = {item: self._before[key][item] for item in batch if item in self._before.get(key, {})}
-        asked = [item for item in batch if item not in known]
-        fresh = {item: score for item, (score, _, _) in known.items()}
-        took = sum(seconds for _, seconds, _ in known.values())
-        paid = sum(money for _, _, money in known.values())
+        asked = self._fresh(candidate, batch)
+        known = {item: self._before[key][item] for item in batch if item not in asked}
+        scores = {item: score for item, (score, _) in known.items()}
+        took = sum(seconds for _, seconds in known.values())
         if asked:
-            began, before = self._clock(), self._costs.spent if self._costs else 0.0
+            began = self._clock()
             (found,) = self._asks[self.measure]([candidate], asked)
             assert len(found) == len(asked), "one score for each item"
-            spent, cost = self._clock() - began, (self._costs.spent if self._costs else 0.0) - before
+            spent = self._clock() - began
             new = {item: float(score) for item, score in zip(asked, found, strict=True)}
             if self._journal is not None:
-                self._journal.add(key, new, spent, cost)
-            fresh |= new
-            took, paid = took + spent, paid + cost
-        self.table.setdefault(key, {}).update(fresh)
+                self._journal.add(key, new, spent)
+            scores |= new
+            took += spent
+            self._asked += len(asked)
+        self.table.setdefault(key, {}).update(scores)
         self.calls += len(batch)
         self.seconds += took
-        self.money += paid
         if self._on_paid is not None:
             self._on_paid(self.calls, self.budget.calls)
+
+    def _fresh(self, candidate: Candidate, items: Sequence[int]) -> list[int]:
+        """Those of the items that no earlier run has asked."""
+        before = self._before.get(_key(candidate, self.measure), {})
+        return [item for item in items if item not in before]
 
 
 def _key(candidate: Candidate, measure: Measure) -> str:

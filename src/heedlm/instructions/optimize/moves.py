@@ -13,15 +13,16 @@ from heedlm.instructions.bench import Candidate
 from heedlm.instructions.blocks import NOTATIONS, Block, Instruction, Shot
 from heedlm.instructions.kinds import KINDS
 from heedlm.instructions.layout import REPEATS
+from heedlm.instructions.optimize.forms import forms
 from heedlm.instructions.values import wording
 from heedlm.templates.sandbox import FillError
 
 P = ParamSpec("P")
-Stage = Literal["format", "blocks", "shots", "edits", "reflect"]
-STAGES: tuple[Stage, ...] = ("format", "blocks", "shots", "edits")  # those that need no other model
+Stage = Literal["mix", "format", "blocks", "shots", "edits", "reflect"]
+STAGES: tuple[Stage, ...] = ("mix", "format", "blocks", "shots", "edits")  # those that need no other model
 _LABELS = 12  # distinct right answers up to which a task counts as a choice among labels
 _LABEL = 40  # characters of the longest label
-_SIZES = (1, 2, 4, 8)  # of sets of demonstrations
+_SIZES = (2, 4, 1, 8)  # of sets of demonstrations; where not all can be tried, the first of them are
 _SETS = 3  # sets of each size
 _FORM = "output_format"
 
@@ -48,6 +49,9 @@ def moves_of(
     pool: demonstrations that may be shown.   labels: the right answers of the train cases, from which a missing output
     format is made where they are few.   seed: of the draws among the pool.
     """
+    if stage == "mix":
+        every = (*_format(candidate), *_blocks(candidate.instruction, labels), *_edits(candidate.instruction))
+        return [move for move in every if not move.slot.startswith("order:")]
     if stage == "format":
         return list(_format(candidate))
     if stage == "blocks":
@@ -101,7 +105,8 @@ def _blocks(instruction: Instruction, labels: Sequence[str]) -> Iterator[Move]:
 
 
 def added(instruction: Instruction, labels: Sequence[str]) -> list[Block]:
-    """Output formats that the instruction lacks: from its outputs, and from right answers that are few and short."""
+    """Output formats that the instruction lacks: from its outputs, from right answers that are few and short, and from what
+    all right answers have in common."""
     if instruction.of_kind(_FORM):
         return []
     about = KINDS[_FORM]
@@ -115,6 +120,9 @@ def added(instruction: Instruction, labels: Sequence[str]) -> list[Block]:
     if few and not any("{" in one or "\n" in one for one in known):
         text = f"Reply with one of these and nothing else: {', '.join(known)}"
         found.append(Block("output_format", _FORM, text, about.title))
+    shared = forms(labels)
+    if shared and not few:
+        found.append(Block("output_format", _FORM, " ".join(shared), about.title))
     return found
 
 
@@ -160,18 +168,25 @@ def _shots(instruction: Instruction, pool: Sequence[Shot], draw: random.Random) 
     if any(block.frozen for block in slots):
         return
     most = next((block.most for block in slots if block.most), max(_SIZES))
-    for size in _SIZES:
-        for number in range(_SETS):
+    for number in range(_SETS):
+        for size in _SIZES:
             if size <= min(most, len(pool)):
                 chosen = balanced(pool, size, draw)
-                yield Move("shots", f"{size} shots, set {number + 1}", _changed(Instruction.with_shots, chosen))
+                name = f"{size} shots, set {number + 1}" if size > 1 else f"1 shot, set {number + 1}"
+                yield Move("shots", name, _shown(chosen, turns=False))
+                yield Move("shots", f"{name}, as turns", _shown(chosen, turns=True))
     if instruction.shots:
-        yield Move("shots", "no shots", _changed(Instruction.with_shots, ()))
-    yield Move("turns", "shots as turns", _as_turns)
+        yield Move("shots", "no shots", _shown((), turns=False))
+        yield _switch("turns", "shots as turns", turns=True)
+        yield _switch("turns", "shots as text", turns=False)
 
 
-def _as_turns(candidate: Candidate) -> Candidate | None:
-    return replace(candidate, layout=replace(candidate.layout, turns=True)) if candidate.instruction.shots else None
+def _shown(shots: Sequence[Shot], turns: bool) -> Callable[[Candidate], Candidate]:
+    def make(candidate: Candidate) -> Candidate:
+        instruction = candidate.instruction.with_shots(shots)
+        return replace(candidate, instruction=instruction, layout=replace(candidate.layout, turns=turns))
+
+    return make
 
 
 def balanced(pool: Sequence[Shot], size: int, draw: random.Random) -> tuple[Shot, ...]:

@@ -21,23 +21,28 @@ class Raced:
     items: int
 
 
-def cost(rivals: int, size: int, available: int, until: int = 1) -> int:
-    """Calls of a whole race with a first round on `size` items, the seat's among them, where nothing is known yet."""
+def cost(rivals: int, size: int, available: int, until: int = 1, known: Sequence[int] = ()) -> int:
+    """Calls of a whole race with a first round on `size` items, the seat's among them, at most.
+
+    known: for the seat and then for each rival, on how many of the first items it is known already; () nothing is.
+    """
+    seat, *others = known or (0,) * (rivals + 1)
+    others.sort()  # those that are known least are the dearest, and may be those that stay
     total, before = 0, 0
     while True:
         size = min(size, available)
-        total += (rivals + 1) * (size - before)
+        total += sum(max(0, size - max(before, one)) for one in (seat, *others[:rivals]))
         if rivals <= until or size == available:
             return total
         rivals, before, size = math.ceil(rivals / 2), size, 2 * size
 
 
-def first_round(rivals: int, calls: int, available: int, until: int = 1) -> int:
+def first_round(rivals: int, calls: int, available: int, until: int = 1, known: Sequence[int] = ()) -> int:
     """The most items of a first round with which a race costs `calls` at most; 0 where even the fewest cost more."""
     low, high = 0, available
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if cost(rivals, middle, available, until) <= calls else (low, middle - 1)
+        low, high = (middle, high) if cost(rivals, middle, available, until, known) <= calls else (low, middle - 1)
     return low if low >= min(_FEWEST, available) else 0
 
 
@@ -51,8 +56,10 @@ def race(
     ones first. Source: sequential halving, Karnin et al. 2013 (ICML).
     """
     alive = list({fingerprint(one): one for one in rivals if fingerprint(one) != fingerprint(seat)}.values())
-    while alive and not (size := first_round(len(alive), calls, len(items), until)):
+    known = [_known(ledger, one, items) for one in (seat, *alive)]
+    while alive and not (size := first_round(len(alive), calls, len(items), until, known)):
         alive.pop()
+        known.pop()
     out: list[Raced] = []
     last: list[Raced] = []
     while alive:
@@ -71,3 +78,9 @@ def race(
         alive, last = [one.candidate for one in last[:keep]], last[:keep]
         size = min(len(items), 2 * size)
     return last + out
+
+
+def _known(ledger: Ledger, candidate: Candidate, items: Sequence[int]) -> int:
+    """On how many of the first items a candidate is known."""
+    found = ledger.known(candidate, ledger.measure)
+    return next((number for number, item in enumerate(items) if item not in found), len(items))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from heedlm.errors import HeedError
@@ -38,6 +40,7 @@ Give the new block between ``` and ```."""
 _BATCH = 8  # answers that one reflection sees
 _VALIDATED = 48  # items on which gepa ranks its candidates, at most
 _GROWTH, _ROOM = 2.0, 400  # a block may become so many times as long, or so many characters longer
+_VALUE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _logger = logging.getLogger(__name__)
 
 
@@ -68,13 +71,11 @@ def reflect(
     block, grows too long, brings a lint error or does not compile counts as wrong everywhere and costs no call.
     Raises HeedError where gepa is missing, and what `ask` raises.
     """
+    need_gepa()
     if not editable(seat.instruction):
         return None
-    try:
-        from gepa.api import optimize
-    except ImportError as error:
-        what = "The stage reflect needs the library gepa, which is not installed."
-        raise HeedError(what, "--stages", "pip install 'heedlm[optimize]'") from error
+    from gepa.api import optimize
+
     ranked = list(items[: min(_VALIDATED, len(items), max(_BATCH, calls // 8))])
     run = _Run(ledger, seat, reflector, ledger.calls + calls, max(_BATCH, calls // _BATCH))
     texts = {id_: seat.instruction.block(id_).text for id_ in editable(seat.instruction)}
@@ -95,6 +96,13 @@ def reflect(
     if run.failed is not None and not isinstance(run.failed, Exhausted):
         raise run.failed
     return run.best(ranked)
+
+
+def need_gepa() -> None:
+    """Raises HeedError where the library is missing."""
+    if find_spec("gepa") is None:
+        what = "the stage reflect needs the library gepa, which is not installed"
+        raise HeedError(what, "--stages", "pip install 'heedlm[optimize]'")
 
 
 def editable(instruction: Instruction) -> list[str]:
@@ -126,6 +134,8 @@ class _Run:
         self.most = most
         self._ledger, self._seat, self._reflector, self._until = ledger, seat, reflector, until
         self._made: dict[str, Candidate] = {}
+        self._known: dict[tuple[str, ...], tuple[Candidate | None, str]] = {}
+        self._errors = _errors(write(seat.instruction))
         self._proposed = 0
 
     @property
@@ -172,6 +182,12 @@ class _Run:
 
     def candidate(self, texts: Mapping[str, str]) -> tuple[Candidate | None, str]:
         """The seat with other texts; or None, and why not."""
+        key = tuple(texts.values())
+        if key not in self._known:
+            self._known[key] = self._checked(texts)
+        return self._known[key]
+
+    def _checked(self, texts: Mapping[str, str]) -> tuple[Candidate | None, str]:
         ins = self._seat.instruction
         for id_, text in texts.items():
             wrong = _wrong(ins.block(id_).text, text)
@@ -188,7 +204,7 @@ class _Run:
             return None, error.problems[0].what
         if not kept:
             return None, "a line of it reads as a heading or as a role: it would open another block"
-        fresh = _errors(source) - _errors(write(self._seat.instruction))
+        fresh = _errors(source) - self._errors
         if fresh:
             return None, "; ".join(sorted(fresh))
         made = replace(self._seat, instruction=ins, label=f"{self._seat.name} + other words")
@@ -211,11 +227,17 @@ def _wrong(before: str, after: str) -> str:
     if len(after) > max(_GROWTH * len(before), len(before) + _ROOM):
         return f"{len(after)} characters are too many: it had {len(before)}"
     try:
-        if set(wording(after).names) != set(wording(before).names) or "{%" in after or "{#" in after:
-            return "a value in double braces was lost, or another came in"
+        same = set(wording(after).names) == set(wording(before).names) and _values(after) == _values(before)
+        if not same or "{%" in after or "{#" in after:
+            return "a value in double braces was lost, changed, said again, or another came in"
     except FillError as error:
         return str(error)
     return ""
+
+
+def _values(text: str) -> list[str]:
+    """All that is put in, as it is written, in any order."""
+    return sorted(" ".join(one.split()) for one in _VALUE.findall(text))
 
 
 def _errors(source: str) -> frozenset[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from dataclasses import dataclass, field, replace
+from itertools import chain, product, zip_longest
 
 from heedlm.eval.stats import Difference, paired_difference
 from heedlm.instructions.bench import Candidate
 from heedlm.instructions.blocks import Shot
 from heedlm.instructions.optimize.headroom import ITEMS, NEAR_ZERO, Headroom, headroom
 from heedlm.instructions.optimize.ledger import Exhausted, Ledger, Measure, fingerprint
+from heedlm.instructions.optimize.mix import best_of_mix
 from heedlm.instructions.optimize.moves import STAGES, Move, Stage, moves_of
 from heedlm.instructions.optimize.race import Raced, race
 from heedlm.instructions.optimize.splits import Split
@@ -19,7 +21,12 @@ from heedlm.instructions.optimize.splits import Split
 _LEVEL = 0.6  # of the interval whose lower end confirms a stage: one-sided 0.2, as the claim is made at the gate alone
 _FEW = 4  # single moves at which halving ends, as the best of them are put together
 _LEAST = 64  # calls of a stage, beside its confirmation, below which it is not begun
+_AGAIN = 256  # calls of a stage, beside its confirmation, when what is left over is spent
+_CROSSED = 3  # slots whose moves are put together in every way
+_CONFIRM = 50  # items of dev at least on which a stage is confirmed
 _MOST = 8  # moves that one stage puts together
+_MIXED = 0.4  # share of the budget that goes to all moves at once, before they are tried one stage after the other
+_CYCLES = 4  # times that all stages are run at most
 _WEIGHTS = (2, 1)  # shares of the budget: all stages once, and once more from where the first time led
 
 
@@ -78,25 +85,34 @@ def search(
     The sealed test is not touched. A budget that ends early ends the search with what dev has confirmed so far.
     """
     say = on_stage or (lambda stage, what: None)
-    confirmed, steps, room, ended = [seed], [], None, ""
+    confirmed, ended = [seed], ""
+    steps: list[Step] = []
+    room: Headroom | None = None
     say("headroom", "is there anything to gain?")
     try:
-        room = headroom(ledger, seed, _probes(seed, plan), split.race, split.dev)
+        reflected = "reflect" in plan.stages and plan.reflect is not None
+        room = headroom(ledger, seed, _probes(seed, plan), split.race, split.dev, reflected=reflected)
         if room.why:
             say("headroom", room.why)
             return Found(seed, seed, room, (), ended="no headroom")
+        say("headroom", f"{room.seed:.0%} of {room.items} cases; the best of {room.tried} changes {room.best:.0%}")
         if room.blind:
             ledger.measure = "likelihood"
             say("headroom", "hardly an answer is right: searching by the likelihood of the right ones")
+        split = _affordable(split, ledger.left // (5 * len(plan.stages)))
         ledger.scores([seed], split.dev)
-        twice = ledger.left // (2 * len(plan.stages)) >= 2 * len(split.dev)  # else a second time would starve the first
-        visits = [(stage, cycle) for cycle in range(2 if twice else 1) for stage in plan.stages]
-        for place, (stage, cycle) in enumerate(visits):
-            shares = [_WEIGHTS[later] for _, later in visits[place:]]
-            _open_eyes(ledger, confirmed, split, say)
-            step = _stage(ledger, confirmed, stage, cycle, split, plan, ledger.left * shares[0] // sum(shares), say)
-            steps.append(step)
-            say(stage, f"{step.verdict}: {step.winner}" if step.winner else step.verdict)
+        stages = [stage for stage in plan.stages if stage != "mix"]
+        if "mix" in plan.stages:
+            share = int(ledger.left * (_MIXED if stages else 1))
+            _stage(ledger, confirmed, "mix", 0, share, split, plan, say, steps)
+        # A second time is planned where it does not starve the first.
+        twice = ledger.left // (2 * max(1, len(stages))) >= 2 * len(split.dev)
+        for cycle in range(_CYCLES if stages else 0):
+            if cycle > twice and not _worth_more(ledger, cycle, steps[-len(stages) :], split):
+                break
+            for place, stage in enumerate(stages):
+                share = _share(ledger, place, cycle, twice, len(stages), split)
+                _stage(ledger, confirmed, stage, cycle, share, split, plan, say, steps)
     except Exhausted as error:
         ended = str(error)
         say("budget", ended)
@@ -110,7 +126,43 @@ def search(
     return Found(seed, chosen, room, tuple(steps), means, ended)
 
 
+def _affordable(split: Split, size: int) -> Split:
+    """As much of dev as the budget can confirm each stage on: a small budget would else go into confirming alone."""
+    return replace(split, dev=split.dev[: max(_CONFIRM, size)])
+
+
+def _share(ledger: Ledger, place: int, cycle: int, twice: bool, stages: int, split: Split) -> int:
+    """Calls for the stage at this place. What the planned cycles leave over goes to one stage after the other."""
+    if cycle > twice:
+        return max(ledger.left // (stages - place), min(ledger.left, len(split.dev) + _AGAIN))
+    later = _WEIGHTS[1] * stages if twice and not cycle else 0
+    return ledger.left * _WEIGHTS[cycle] // (_WEIGHTS[cycle] * (stages - place) + later)
+
+
+def _worth_more(ledger: Ledger, cycle: int, last: Sequence[Step], split: Split) -> bool:
+    """Whether what is left of the budget goes into one more cycle: behind the first, and where the last led somewhere."""
+    led = cycle == 1 or any(one.verdict == "handed on" for one in last)
+    return led and ledger.left >= len(split.dev) + _AGAIN
+
+
 def _stage(
+    ledger: Ledger,
+    confirmed: list[Candidate],
+    stage: Stage,
+    cycle: int,
+    calls: int,
+    split: Split,
+    plan: Plan,
+    say: Callable[[str, str], None],
+    steps: list[Step],
+) -> None:
+    """One stage of a cycle, with so many calls; what it did joins `steps`, and is said."""
+    _open_eyes(ledger, confirmed, split, say)
+    steps.append(step := _step(ledger, confirmed, stage, cycle, split, plan, calls, say))
+    say(stage, f"{step.verdict}: {step.winner}" if step.winner else step.verdict)
+
+
+def _step(
     ledger: Ledger,
     confirmed: list[Candidate],
     stage: Stage,
@@ -133,7 +185,10 @@ def _stage(
         moves = _usable(moves_of(stage, seat, plan.pool, plan.labels, seed=plan.seed + cycle), seat, plan)
         if moves and budget >= _LEAST:
             say(stage, f"{len(moves)} moves from {seat.name}")
-            winner = _climb(ledger, seat, moves, split.race, budget, plan)
+            if stage == "mix":
+                winner = best_of_mix(ledger, seat, moves, split.race, budget, random.Random(plan.seed), plan.usable)
+            else:
+                winner = _climb(ledger, seat, moves, split.race, budget, plan)
     if winner is None:
         few = budget < _LEAST and (moves or stage == "reflect")
         verdict = "budget too small" if few else "nothing better"
@@ -171,10 +226,9 @@ def _climb(
     by_key = {fingerprint(made): move for move in moves if (made := move.on(seat)) is not None}
     rivals = [one for move in moves if (one := move.on(seat)) is not None]
     began = ledger.calls
-    singles = [one for one in race(ledger, seat, rivals, items, calls * 2 // 3, _FEW) if one.gain > 0]
-    together = [
-        one for one in _together(seat, [by_key[fingerprint(one.candidate)] for one in singles]) if plan.usable(one)
-    ]
+    singles = [one for one in race(ledger, seat, rivals, items, calls * 2 // 3, _FEW) if one.gain >= 0]
+    ranked = [(by_key[fingerprint(one.candidate)], one.gain) for one in singles]
+    together = [one for one in _together(seat, ranked) if plan.usable(one)]
     finals = race(ledger, seat, together, items, calls - (ledger.calls - began))
     best = max(finals, key=_promise, default=None)
     return best.candidate if best is not None and best.gain > 0 else None
@@ -185,19 +239,24 @@ def _promise(raced: Raced) -> tuple[int, float]:
     return raced.items, raced.gain
 
 
-def _together(seat: Candidate, moves: Sequence[Move]) -> list[Candidate]:
-    """The best move, the best two, the best three ...: one of each slot, in the order of their gains."""
+def _together(seat: Candidate, ranked: Sequence[tuple[Move, float]]) -> list[Candidate]:
+    """The best move, the best two, the best three ... that help, one of each slot; then other ways to take from each of the
+    best slots one of its two best moves or none, for moves that are worth little alone can be worth much together."""
     found: list[Candidate] = []
-    slots: set[str] = set()
+    slots: dict[str, list[tuple[Move, float]]] = {}
     at = seat
-    for move in moves:
-        made = None if move.slot in slots else move.on(at)
-        if made is None:
-            continue
-        slots.add(move.slot)
-        found.append(at := made)
-        if len(found) == _MOST:
-            break
+    for move, gain in ranked:
+        slots.setdefault(move.slot, []).append((move, gain))
+        made = None if len(slots[move.slot]) > 1 or gain <= 0 else move.on(at)
+        if made is not None and len(found) < _MOST:
+            found.append(at := made)
+    ways = [(None, *moves[:2]) for moves in list(slots.values())[:_CROSSED]]
+    mixed = [[one for one in way if one is not None] for way in product(*ways)]
+    for way in sorted(mixed, key=lambda way: -sum(gain for _, gain in way))[:_MOST]:
+        made = seat
+        for move, _ in way:
+            made = move.on(made) or made
+        found.append(made)
     return found
 
 
