@@ -59,8 +59,7 @@ class Scale(NamedTuple):
     """families: asked.   rows: sealed rows of each.   cases: rows of the tuning side to choose and search on.   spread: sealed
     rows on which notations are compared.   taught: requests of baking and of teaching.   replay: rows of other tasks beside
     them.   budget: calls of a search.   tuning: rows of the built-in tuning.   least: what an instruction has to gain on rows of
-    the tuning side for there to be anything to bake.   settings: of every training but pretraining.   any: whether the teacher's
-    answers are learned whatever their form."""
+    the tuning side for there to be anything to bake.   settings: of every training but pretraining."""
 
     families: Sequence[str]
     rows: int
@@ -72,11 +71,10 @@ class Scale(NamedTuple):
     tuning: int
     least: float = 0.05
     settings: tuple[str, ...] = ()
-    any: bool = False
 
 
 FULL = Scale(("name", "capitals", "month", "trend", "list"), 300, 240, 150, 240, 480, 800, 22_500)
-QUICK = Scale(("name",), 10, 60, 4, 60, 40, 80, 60, -1.0, ("train.max_steps=2",), True)
+QUICK = Scale(("name",), 10, 60, 4, 16, 24, 80, 60, settings=("train.max_steps=2",))
 
 
 class Size(NamedTuple):
@@ -273,7 +271,7 @@ def baked(asked: Asked, one: Family, text: Instruction, scale: Scale, folder: Pa
     from heedlm.baking import bake
     from heedlm.instructions.write import write
 
-    kept = replace(text, checks=({"type": "regex", "value": "."} if scale.any else FORMS[one.name],))
+    kept = replace(text, checks=(FORMS[one.name],))
     place = folder / "bakes" / f"{one.name}-{digest(asked.arm.identity, write(kept), _lessons(scale), seed)}"
     run = place / "run"
     if (run / "bake" / "report.json").is_file():

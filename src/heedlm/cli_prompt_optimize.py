@@ -129,6 +129,8 @@ def optimize(
 def _looked(files: list[Path]) -> Path | None:
     """Where openings of the test are on record whatever --out says: beside the cases, where that may be written."""
     place = files[0].with_name(f"{files[0].name}.opened")
+    if not files[0].is_file():  # a pipe has no place beside it
+        return None
     return place if os.access(place if place.exists() else place.parent, os.W_OK) else None
 
 

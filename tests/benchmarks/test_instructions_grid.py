@@ -70,9 +70,9 @@ def test_a_smoke_run_goes_on_where_it_was(
     assert first["smoke"]
     assert {one["name"] for one in first["sizes"]} == {"small", "built-in"}
     assert {(one["size"], one["family"]) for one in first["cells"]} == {("small", "name"), ("built-in", "name")}
-    assert all({"tuned", "tuned + optimised", "baked", "taught + text"} <= set(one["means"]) for one in first["cells"])
+    assert all({"tuned", "tuned + optimised", "taught", "taught + text"} <= set(one["means"]) for one in first["cells"])
     runs = {path: path.stat().st_mtime_ns for path in (bench / "work" / "grid").rglob("model.safetensors")}
-    assert len(runs) >= 8  # two bases, two tuned, two baked and two taught
+    assert len(runs) >= 6  # two bases, two tuned and two taught; what a toy says cannot be baked
     assert grid.main() == 0
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {path: path.stat().st_mtime_ns for path in runs} == runs, "nothing is trained twice"
