@@ -5,8 +5,9 @@
     .venv/bin/python benchmarks/instructions_grid.py --quick              a smoke run on models that learned nothing
 
 Instructions: none, the best of three written by hand (benchmarks/prompts, chosen on rows of the tuning side), and what heed's
-search makes of that one. Weights: the base, the model tuned on the world's rows, that model with the instruction baked in, and
-that model taught with right answers to the same requests. Every arm answers the same sealed rows, about countries, words and
+search makes of that one, or of a text with wordings to choose among where one lies there; the one by hand stays where the
+search's is no better on the rows that it saw. Weights: the base, the model tuned on the world's rows, that model with the
+instruction baked in, and that model taught with right answers to the same requests. Every arm answers the same sealed rows, about countries, words and
 products that neither tuning nor search nor baking saw; what is compared is compared row by row, rows of one country as one.
 The smaller model is trained here on the same corpus, and tuned on the same rows. All that was asked or trained is kept in
 .bench/work/grid: the same call again goes on where it was.
@@ -26,7 +27,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import common
 import instructions_world as world
 from common import BENCH, say
-from instructions_grid_arms import FULL, QUICK, Asked, Family, Scale, Size, baked, family, searched, sizes, taught
+from instructions_grid_arms import (
+    FORMS,
+    FULL,
+    QUICK,
+    Asked,
+    Family,
+    Scale,
+    Size,
+    baked,
+    family,
+    searched,
+    sizes,
+    taught,
+)
 
 if TYPE_CHECKING:
     from heedlm.eval.stats import Difference
@@ -106,8 +120,12 @@ def prompted(
     seen = asked.bench(one.seen[:CHOSEN_ON], one.limit).scores([nothing, *hands])
     none, *by_style = (sum(row) / len(row) for row in seen)
     style = max(zip(by_style, world.STYLES, strict=True), key=lambda pair: pair[0])[1]
+    hand = hands[world.STYLES.index(style)]
     best: Candidate
-    best, verdict = searched(asked, one, one.written[style], scale, folder, seed)
+    best, verdict = searched(asked, one, one.start or one.written[style], scale, folder, seed)
+    kept, changed = (sum(row) for row in asked.bench(one.seen, one.limit).scores([hand, best]))
+    if changed <= kept:
+        best, verdict = hand, "kept"
     bench = asked.bench(one.sealed, one.limit)
     rows = dict(zip(("none", *world.STYLES, "optimised"), bench.scores([nothing, *hands, best]), strict=True))
     scores |= {weights: rows["none"], f"{weights} + hand": rows[style], f"{weights} + optimised": rows["optimised"]}
@@ -253,7 +271,7 @@ def main() -> int:
     parser.add_argument("--small", type=Path, help="a run on a smaller base; else one is made and kept")
     parser.add_argument("--rows", type=int, default=FULL.rows, help="sealed rows of each family")
     parser.add_argument("--budget", type=int, default=FULL.budget, help="answers that a search may ask for")
-    parser.add_argument("--families", nargs="+", choices=FULL.families, default=FULL.families, help="which tasks")
+    parser.add_argument("--families", nargs="+", choices=list(FORMS), default=FULL.families, help="which tasks")
     parser.add_argument("--quick", action="store_true", help="a smoke run on toys; nothing is claimed")
     parser.add_argument("--threads", type=int, default=0, help="of the products; 0 leaves it to torch")
     parser.add_argument("--seed", type=int, default=0, help="of rows, searches and trainings")

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 FORMS: dict[str, Mapping[str, Any]] = {
     "name": {"type": "word-count", "max": 4},
     "capitals": {"type": "upper-case"},
+    "record": {"type": "is-json"},
+    "array": {"type": "is-json"},
     "month": {"type": "regex", "value": r"\d"},
     "trend": {"type": "regex", "value": r"\d"},
     "list": {"type": "bullet-count", "min": 2},
 }
-ASK_FACTS = ("name", "capitals")  # whose requests are questions about countries
+ASK_FACTS = ("name", "capitals", "record")  # whose requests are questions about countries
 LONGEST = 160  # tokens of an answer that baking learns: replayed rows are of all tasks
 MIX = {"geography": 0.34, "papers": 0.2, "echo": 0.05, "figures": 0.08, "forms": 0.15, "briefs": 0.06, "desks": 0.12}
 # A quarter of the parameters of the built-in model, in one part instead of five.
@@ -73,7 +75,7 @@ class Scale(NamedTuple):
     settings: tuple[str, ...] = ()
 
 
-FULL = Scale(("name", "capitals", "month", "trend", "list"), 300, 240, 150, 240, 480, 800, 22_500)
+FULL = Scale(("name", "record", "array", "capitals", "month"), 300, 240, 150, 240, 480, 2500, 22_500)
 QUICK = Scale(("name",), 10, 60, 4, 16, 24, 80, 60, settings=("train.max_steps=2",))
 
 
@@ -173,12 +175,14 @@ class Asked:
 
 
 class Family(NamedTuple):
-    """A task. written: instructions by hand, by style.   seen: cases of the tuning side.   sealed: what every arm answers.
+    """A task. written: instructions by hand, by style.   start: with wordings of its blocks to choose among, for the search; None
+    where nobody wrote one.   seen: cases of the tuning side.   sealed: what every arm answers.
 
     raw: rows of the tuning side as the world writes them: those of `seen`, and behind them the requests of baking."""
 
     name: str
     written: Mapping[str, Instruction]
+    start: Instruction | None
     seen: Sequence[Case]
     sealed: Sequence[Case]
     raw: Sequence[Mapping[str, Any]]
@@ -199,7 +203,9 @@ def family(name: str, scale: Scale, seed: int) -> Family:
         cases_of([Raw(row, f"{side}:{number}") for number, row in enumerate(rows, 1)], list(written.values()))
         for side, rows in (("train", raw[: scale.cases]), ("test", sealed))
     )
-    return Family(name, written, seen, hidden, raw)
+    choices = world.PROMPTS / f"{name}-search.prompty"
+    start = load(str(choices)) if choices.is_file() else None
+    return Family(name, written, start, seen, hidden, raw)
 
 
 def digest(*told: object) -> str:

@@ -44,37 +44,18 @@ def capitals(side: Any, rng: random.Random) -> Iterator[Row]:
         yield {"vars": {"question": asked.user}, "target": told.upper(), "assert": wanted, "group": asked.group}
 
 
-def opening(side: Any, rng: random.Random) -> Iterator[Row]:
-    """A fact about a country behind words with which every answer begins."""
-    for asked, value, told in _facts(side, rng):
-        wanted = [{"type": "starts-with", "value": THANKS}, {"type": "contains", "value": value}]
-        yield {"vars": {"question": asked.user}, "target": f"{THANKS} {told}", "assert": wanted, "group": asked.group}
+def framed(begin: str = "", end: str = "") -> Callable[[Any, random.Random], Iterator[Row]]:
+    """A fact about a country behind words with which every answer begins, or before words with which it ends."""
 
+    def made(side: Any, rng: random.Random) -> Iterator[Row]:
+        for asked, value, told in _facts(side, rng):
+            wanted = [{"type": "contains", "value": value}]
+            wanted = [{"type": "starts-with", "value": begin}, *wanted] if begin else wanted
+            wanted = [*wanted, {"type": "ends-with", "value": end}] if end else wanted
+            target = " ".join(part for part in (begin, told, end) if part)
+            yield {"vars": {"question": asked.user}, "target": target, "assert": wanted, "group": asked.group}
 
-def signed(side: Any, rng: random.Random) -> Iterator[Row]:
-    """A fact about a country before words with which every answer ends."""
-    for asked, value, told in _facts(side, rng):
-        wanted = [{"type": "contains", "value": value}, {"type": "ends-with", "value": SIGNATURE}]
-        yield {
-            "vars": {"question": asked.user},
-            "target": f"{told} {SIGNATURE}",
-            "assert": wanted,
-            "group": asked.group,
-        }
-
-
-def label(side: Any, rng: random.Random) -> Iterator[Row]:
-    """A fact about a country behind a label."""
-    for asked, value, told in _facts(side, rng):
-        wanted = [{"type": "starts-with", "value": LABEL}, {"type": "contains", "value": value}]
-        yield {"vars": {"question": asked.user}, "target": f"{LABEL} {told}", "assert": wanted, "group": asked.group}
-
-
-def closing(side: Any, rng: random.Random) -> Iterator[Row]:
-    """A fact about a country before a wish with which every answer ends."""
-    for asked, value, told in _facts(side, rng):
-        wanted = [{"type": "contains", "value": value}, {"type": "ends-with", "value": WISH}]
-        yield {"vars": {"question": asked.user}, "target": f"{told} {WISH}", "assert": wanted, "group": asked.group}
+    return made
 
 
 def record(side: Any, rng: random.Random) -> Iterator[Row]:
@@ -144,16 +125,14 @@ def summary(side: Any, rng: random.Random) -> Iterator[Row]:
             yield {"vars": {"article": paper}, "target": target, "assert": checks, "group": row["group"]}
 
 
-THANKS, SIGNATURE = "Thank you for asking.", "Your guide, Ivan."
-LABEL, WISH = "Answer:", "Have a nice day."
 FAMILIES: dict[str, Callable[[Any, random.Random], Iterator[Row]]] = {
     "name": name,
     "capitals": capitals,
-    "opening": opening,
-    "signed": signed,
+    "opening": framed(begin="Thank you for asking."),
+    "signed": framed(end="Your guide, Ivan."),
     "record": record,
-    "label": label,
-    "closing": closing,
+    "label": framed(begin="Answer:"),
+    "closing": framed(end="Have a nice day."),
     "array": array,
     "month": month,
     "trend": trend,

@@ -23,6 +23,7 @@ TASKS = {
     "list": ("list", "write words as a bulleted list"),
     "signed": ("signature", "answer a question about a country and sign the answer"),
     "opening": ("opening", "answer a question about a country behind fixed words of thanks"),
+    "array": ("JSON array", "write words as a JSON array"),
     "record": ("JSON record", "answer a question about a country as a JSON object"),
     "summary": ("summary", "sum up an article in one sentence"),
 }
