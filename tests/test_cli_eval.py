@@ -344,7 +344,7 @@ def test_an_endpoint_that_is_down_is_a_stop_to_go_on_from(
     monkeypatch.setattr("heedlm.eval.contenders.RETRIES", 0)
     code, _, err = heed("eval", made / "one", "http://127.0.0.1:9/v1#m", "--out", tmp_path / "out", *FEW)
     assert code == 130
-    assert "cannot be reached" in err
+    assert "cannot be reached: http://127.0.0.1:9/v1 (m); start the server" in " ".join(err.split())
     assert "go on with" in err
     assert len((tmp_path / "out" / "items.jsonl").read_text().splitlines()) == 4  # of the model that did answer
 

@@ -66,7 +66,9 @@ def from_endpoint(chat: RemoteChat, requests: Mapping[int, Request], sampling: S
             if called.refused is not None:
                 yield from _rest(done)
                 if called.again:
-                    raise Interrupted(f"{called.refused.problems[0].what} ({chat.name})") from called.refused
+                    (problem, *_) = called.refused.problems
+                    said = f"{problem.what.rstrip('.')}: {problem.where} ({chat.name}); {problem.mend}"
+                    raise Interrupted(said) from called.refused
                 raise called.refused
             answered = answered or called.reply.stop_reason != "error"
             failed += [called] if called.reply.stop_reason == "error" else []
