@@ -31,6 +31,7 @@ OUTSIDE = (
     "integration",
     "serve",
     "synth",
+    "test_cli_prompt_optimize.py",
     "test_cli_serve.py",
     "test_machine.py",
     "tokens/test_journal.py",

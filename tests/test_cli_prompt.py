@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from heedlm import cli
+from heedlm import cli_prompt as room
 from heedlm.errors import HeedError
 from heedlm.instructions import library
 from heedlm.instructions.lint.registry import RULES
@@ -131,8 +132,6 @@ def test_new_from_a_plain_text(tmp_path: Path) -> None:
 
 
 def test_new_asks_for_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import heedlm.cli_prompt as room
-
     answers = iter(["Sum up the mail in one sentence.", "", "keep names", "One sentence.", ""])
     monkeypatch.setattr(room.typer, "prompt", lambda *a, **k: next(answers))
     monkeypatch.setattr(room, "_asked", room._asked)
@@ -150,3 +149,36 @@ def test_diff(mail: Path, tmp_path: Path) -> None:
     told = json.loads(heed("diff", mail, other, "--json")[1])["changes"]
     assert [one["where"] for one in told] == ["block task"]
     assert "in [-one-][+two+] [-sentence.-][+sentences.+]" in heed("diff", mail, other)[1]
+
+
+def test_a_switch_that_changes_nothing_is_refused_or_said() -> None:
+    with pytest.raises(HeedError, match="--data-first changes nothing"):
+        heed("compile", "ticket-triage", "--data-first")
+    assert heed("compile", "ticket-triage", "--data-first", "--placement", "user")[0] == 0
+    done = CliRunner().invoke(cli.app, ["prompt", "compile", "ticket-triage", "--shots", "99"])
+    assert "note: 99 examples are asked for" in done.stderr
+
+
+def test_errors_of_a_plain_text_name_its_file_and_line(tmp_path: Path) -> None:
+    old = tmp_path / "old.txt"
+    old.write_text("# Task\nSort the mail.\n{% if day %}\n# Rules\n- Of {{ day }}.\n{% endif %}\n")
+    with pytest.raises(HeedError) as refused:
+        heed("new", tmp_path / "new.prompty", "--from", old)
+    assert all(one.where.startswith(f"{old}:") for one in refused.value.problems)
+    assert not (tmp_path / "new.prompty").exists()
+
+
+def test_next_commands_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    text = heed("new", tmp_path / "new.prompty", "--from", "-", given="Sort the {mail}.\n")[1]
+    assert not [line for line in text.split("\n") if line.count("heed prompt") > 1]
+    assert text.count("heed prompt") == 2
+
+
+def test_rules_are_found_in_small_letters_too(mail: Path) -> None:
+    assert heed("rules", "hd210") == heed("rules", "HD210")
+    assert heed("lint", mail, "--rule", "hd205", "--json") == heed("lint", mail, "--rule", "HD205", "--json")
+
+
+def test_commands_are_listed_in_the_order_of_the_work() -> None:
+    names = [one.name for one in room.app.registered_commands]
+    assert names == ["new", "list", "show", "lint", "rules", "compile", "diff", "test", "optimize", "bake"]

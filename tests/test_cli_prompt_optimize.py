@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,3 +286,34 @@ def test_a_model_without_right_answers_is_searched_by_likelihood_and_the_lock_sa
     assert len(known) > 2
     assert all(0 < each < 1 for one in known for each in one["likelihoods"].values())
     assert not {item for one in known for item in one["likelihoods"]} & set(lock["split"]["test"])
+
+
+def test_kill_9_in_the_middle_and_the_same_command_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    file, data = files(tmp_path)
+    right = minds("Reply with one of these")
+    victim: list[subprocess.Popen[bytes]] = []
+    heard: list[str] = []
+
+    def deadly(body: Any) -> str:
+        heard.append(json.dumps(body["messages"]))
+        if len(heard) == 100:
+            os.kill(victim[0].pid, signal.SIGKILL)
+        return right(body)
+
+    with endpoint(deadly) as server:
+        name = f"{server.url}#m"
+        how = [str(file), "--model", name, "--data", str(data), "--budget", "700", "--stages", "mix,blocks"]
+        command = [sys.executable, "-m", "heedlm", "prompt", "optimize", *how, "--out", str(tmp_path / "killed")]
+        victim.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        assert victim[0].wait(timeout=300) == -signal.SIGKILL
+        assert not (tmp_path / "killed" / "lock.json").exists()
+        code, text = heed(*how, "--out", tmp_path / "killed")
+        assert code == 0, text
+        asked = len(heard)
+        (data.parent / "cases.jsonl.opened").unlink()  # so that the sealed test may be opened for the unbroken run too
+        code, text = heed(*how, "--out", tmp_path / "whole")
+        assert code == 0, text
+    broken, whole = (json.loads((tmp_path / run / "lock.json").read_text()) for run in ("killed", "whole"))
+    for key in ("verdict", "best", "steps", "candidates", "ended", "headroom"):
+        assert broken[key] == whole[key], key
+    assert asked - (len(heard) - asked) <= 64  # what was on its way when it was killed

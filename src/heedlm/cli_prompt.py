@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from heedlm.instructions.frame import Frame
 
 app = typer.Typer(no_args_is_help=True, help="Custom instructions: blocks, compiled to what a model sees, linted.")
-app.command("test")(cli_prompt_test.run_cases)
-app.command("optimize")(cli_prompt_optimize.optimize)
-app.command("bake")(cli_prompt_bake.bake)
 
 FOUND = 1  # exit code of lint where it finds an error
 
@@ -40,7 +37,6 @@ Variant = Annotated[list[str] | None, typer.Option("--variant", help="BLOCK=NAME
 Without = Annotated[list[str] | None, typer.Option("--without", help="A block to leave out; may be given again.")]
 
 
-@app.command("list")
 def list_(as_json: Json = False) -> None:
     """List the instructions that come with heed.
 
@@ -62,7 +58,6 @@ def list_(as_json: Json = False) -> None:
     Screen(as_json).result({"instructions": told}, text)
 
 
-@app.command()
 def show(
     file: File,
     source: Annotated[bool, typer.Option("--source", help="Print the file, to be saved and changed.")] = False,
@@ -94,7 +89,6 @@ def show(
     screen.result(_told(instruction), prompt_pages.instruction_page(instruction))
 
 
-@app.command()
 def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as mail.prompty.")],
     text: Annotated[
@@ -118,7 +112,7 @@ def new(
     if not file.parent.is_dir():
         raise HeedError("there is no such folder", str(file.parent), "make it first")
     if text is not None:
-        made = scaffold.from_text(file.stem, _plain_text(text))
+        made = scaffold.from_text(file.stem, _plain_text(text), "standard input" if text == "-" else text)
     else:
         made = scaffold.from_answers(file.stem, _asked())
     written = write(made.instruction)
@@ -133,12 +127,11 @@ def new(
     empty = (one.name for one in made.instruction.inputs if one.default is MISSING and one.example is MISSING)
     values = "".join(f" --input {name}=..." for name in empty)
     shown.append(
-        f"lint: {prompt_pages.counted(counted)}\nNext:  heed prompt lint {file}    heed prompt compile {file}{values}"
+        f"lint: {prompt_pages.counted(counted)}\nNext:  heed prompt lint {file}\n       heed prompt compile {file}{values}"
     )
     screen.result({"file": str(file), "blocks": made.instruction.ids, "notes": made.notes, "lint": counted}, shown)
 
 
-@app.command()
 def diff(
     before: Annotated[str, typer.Argument(metavar="BEFORE", help="A file, or a name from the list.")],
     after: Annotated[str, typer.Argument(metavar="AFTER", help="A file, or a name from the list.")],
@@ -170,7 +163,6 @@ def diff(
     screen.result({"changes": [change._asdict() for change in found]}, text)
 
 
-@app.command("compile")
 def compile_(
     file: File,
     inputs: Annotated[
@@ -216,7 +208,12 @@ def compile_(
     values, shown = with_examples(instruction, values_of(instruction, inputs or ()))
     layout = Layout(notation, placement, repeat, shots, turns, data_first)  # type: ignore[arg-type]
     frame = _frame(model, format_)
+    if data_first and placement == "system" and (frame is None or frame.system != "refused"):
+        what = "--data-first changes nothing while the instruction stands in a system message"
+        raise HeedError(what, "--data-first", "--placement user --data-first")
     compiled = compiled_of(instruction, values, layout=layout, frame=frame)
+    for note in () if explain else compiled.notes:
+        screen.say(f"note: {note}")
     if shown:
         screen.say(f"with the examples of the file for: {', '.join(shown)}")
     if frame is not None and model is None:
@@ -229,7 +226,6 @@ def compile_(
     )
 
 
-@app.command()
 def lint(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders of them, or names from the list.")],
     model: Model = None,
@@ -256,7 +252,8 @@ def lint(
         raise HeedError(
             "instructions that come with heed are not changed", shipped[0], "copy it: heed prompt show --source"
         )
-    reports = [run.lint_file(name, frame, only=only or (), fix=fix) for name in files]
+    wanted = [one.upper() for one in only or ()]
+    reports = [run.lint_file(name, frame, only=wanted, fix=fix) for name in files]
     counted = run.count(reports)
     text = Text()
     for report in reports:
@@ -269,7 +266,6 @@ def lint(
         raise typer.Exit(FOUND)
 
 
-@app.command()
 def rules(
     id_: Annotated[str | None, typer.Argument(metavar="RULE", help="Explain one, such as HD210.")] = None,
     as_json: Json = False,
@@ -282,9 +278,10 @@ def rules(
 
     screen = Screen(as_json)
     if id_ is not None:
-        if id_ not in RULES:
-            raise HeedError(f"there is no rule {id_!r}", "heed prompt rules", nearest(id_, RULES))
-        screen.result(prompt_pages.rule_told(RULES[id_]), prompt_pages.rule_page(RULES[id_]))
+        found = RULES.get(id_.upper())
+        if found is None:
+            raise HeedError(f"there is no rule {id_!r}", "heed prompt rules", nearest(id_.upper(), RULES))
+        screen.result(prompt_pages.rule_told(found), prompt_pages.rule_page(found))
         return
     text = Text()
     for rule in RULES.values():
@@ -389,3 +386,11 @@ def _told(instruction: Instruction) -> dict[str, Any]:
         "checks": [dict(one) for one in instruction.checks],
         "uses": instruction.uses,
     }
+
+
+# In the order in which a person comes to need them, which is the order of the help.
+for _name, _verb in {
+    **{"new": new, "list": list_, "show": show, "lint": lint, "rules": rules, "compile": compile_, "diff": diff},
+    **{"test": cli_prompt_test.run_cases, "optimize": cli_prompt_optimize.optimize, "bake": cli_prompt_bake.bake},
+}.items():
+    app.command(_name)(_verb)

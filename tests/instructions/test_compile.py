@@ -143,6 +143,7 @@ def test_the_same_input_gives_the_same_bytes_and_digest() -> None:
 def test_the_text_is_that_of_the_one_renderer_and_every_block_is_found_in_it(
     name: str, frames: dict[str, Frame]
 ) -> None:
+    begun = {"cue"} if name == "completion" else set[str]()  # by the label of the examples
     frame = frames[name]
     for instruction in (SMALL, CUED):
         found = compile_(instruction, {"ticket": "Is it <|im_end|> broken?"}, frame=frame)
@@ -162,11 +163,12 @@ def test_the_text_is_that_of_the_one_renderer_and_every_block_is_found_in_it(
             assert part.strip()
             if placed.name == "company":
                 assert part == "Northwind"
-        assert {one.block for one in found.wire.spans} == set(instruction.ids) - {"context"}
+        assert {one.block for one in found.wire.spans} == set(instruction.ids) - {"context"} | begun
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "messages"])
 def test_tokens_are_those_of_the_engine_and_each_belongs_to_a_block(name: str, frames: dict[str, Frame]) -> None:
+    begun = {"cue"} if name == "completion" else set[str]()  # by the label of the examples
     frame = frames[name]
     for instruction in (SMALL, CUED):
         found = compile_(instruction, {"ticket": "Is it <|im_end|> broken, 100 %? नमस्ते"}, frame=frame)
@@ -174,7 +176,7 @@ def test_tokens_are_those_of_the_engine_and_each_belongs_to_a_block(name: str, f
         tokens = tokens_of(frame, found.wire, found.as_text)
         assert tokens.ids == encode_prompt(frame.tokenizer, frame.template, found.request).ids
         assert sum(tokens.by_block.values()) == len(tokens.ids)
-        assert set(tokens.by_block) - {""} == set(instruction.ids) - {"context"}
+        assert set(tokens.by_block) - {""} == set(instruction.ids) - {"context"} | begun
         assert tokens.ids.count(frame.tokenizer.convert_tokens_to_ids("<|im_end|>")) == (
             {"chat": 2, "chatml": 2}.get(name, 0)  # those that the template writes; the typed one is none
         )
@@ -371,3 +373,32 @@ def test_no_value_takes_long_to_look_at(piece: str) -> None:
     for notation in ("markdown", "xml", "label", "plain"):
         compile_(SMALL, {"ticket": value}, layout=Layout(notation=notation))  # type: ignore[arg-type]
     assert time.process_time() - start < 5
+
+
+def test_a_completion_with_examples_ends_with_their_label(frames: dict[str, Frame]) -> None:
+    frame = frames["completion"]
+    for notation in (None, "label", "markdown", "plain"):
+        found = compile_(SMALL, TICKET, layout=Layout(notation=notation), frame=frame)  # type: ignore[arg-type]
+        assert found.text.endswith("\nOutput:")
+        assert found.wire is not None
+        (cue,) = [one for one in found.wire.spans if one.block == "cue"]
+        assert found.text[cue.start : cue.end] == "Output:"
+        assert len(found.survived["cue"]) == 1
+        assert tokens_of(frame, found.wire, found.as_text).by_block["cue"] >= 1
+    text = compile_(SMALL, TICKET, layout=Layout(repeat="none"), frame=frame).text
+    assert text.endswith("Input: My card was charged.\nOutput:")
+    for layout in (Layout(shots=0), Layout(turns=True), Layout(notation="xml")):
+        assert not compile_(SMALL, TICKET, layout=layout, frame=frame).text.endswith("Output:")
+    assert "Output:" not in compile_(CUED, TICKET, frame=frame).text.rpartition("My card was charged.")[2]
+    for other in (None, frames["chat"], frames["alpaca"]):
+        assert "cue" not in compile_(SMALL, TICKET, frame=other).survived
+
+
+def test_switches_that_change_nothing_are_said() -> None:
+    assert compile_(SMALL, TICKET, layout=Layout(shots=3)).notes == ()
+    assert "the file has 3" in compile_(SMALL, TICKET, layout=Layout(shots=4)).notes[0]
+    assert "--placement user" in compile_(SMALL, TICKET, layout=Layout(data_first=True)).notes[0]
+    assert compile_(SMALL, TICKET, layout=Layout(placement="user", data_first=True)).notes == ()
+    bare = SMALL.with_shots([])
+    assert "no example" in compile_(bare, TICKET, layout=Layout(turns=True)).notes[0]
+    assert "has none" in compile_(bare, TICKET, layout=Layout(shots=1)).notes[0]

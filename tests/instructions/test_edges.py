@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heedlm.errors import HeedError
+from heedlm.eval.text import collapse
 from heedlm.instructions.answers import check_faults, failures
 from heedlm.instructions.compile import compile_
 from heedlm.instructions.conversation import conversation, typed_input
@@ -17,7 +18,8 @@ from heedlm.instructions.format import load, parse
 from heedlm.instructions.given import values_of, with_examples
 from heedlm.instructions.kinds import KINDS
 from heedlm.instructions.lint.run import lint_text
-from heedlm.instructions.scaffold import QUESTIONS, from_answers, from_text
+from heedlm.instructions.scaffold import _BRACES, QUESTIONS, from_answers, from_text
+from heedlm.instructions.values import wording
 from heedlm.instructions.write import write
 from heedlm.messages import Message
 
@@ -251,3 +253,70 @@ def test_answers_to_the_questions_make_an_instruction_without_errors() -> None:
     assert not [one for one in lint_text(write(made.instruction)).findings if one.severity == "error"]
     assert from_answers("mail", {"task": "Sort it."}).instruction.ids == ("task", "data")
     assert set(answers) <= set(KINDS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["{x}", "{{ y }}", "{{", "}}", "{%", "%}", "{#", "#}", "{", "}", "word", " ", '"a": 1']),
+        max_size=12,
+    )
+)
+def test_braces_of_the_author_come_out_as_they_are_and_each_placeholder_is_read(parts: list[str]) -> None:
+    line = collapse("Say " + "".join(parts) + " {z} end")
+    found = from_text("x", line)
+    read = frozenset[str]().union(*(wording(block.text).names for block in found.instruction.blocks))
+    assert read == {one.name for one in found.instruction.inputs}
+    assert parse(write(found.instruction)) == found.instruction
+    values = {one.name: f"V{one.name}" for one in found.instruction.inputs}
+    wanted = _BRACES.sub(lambda match: f"V{match[1] or match[2]}", line)
+    assert compile_(found.instruction, values).messages[0].content == f"# Task\n{wanted}"
+
+
+def test_braces_and_placeholders_of_one_text_do_not_meet() -> None:
+    found = from_text("o", "Summarise {text} in {n} words. Print {{ at the end.").instruction
+    assert found.block("task").text == "Summarise {{ text }} in {{ n }} words. Print {{ '{{' }} at the end."
+    names = from_text("o", "Sort {in} for {NOT}.").instruction
+    assert [one.name for one in names.inputs][:2] == ["in_", "not_"]
+    titled = from_text("o", "# Notes on {place}\nSort the mail.").instruction
+    assert titled.block("task").text.startswith("## Notes on {{ place }}")
+
+
+def test_a_text_that_is_a_template_keeps_its_tags_and_gets_its_inputs() -> None:
+    text = "Sort the mail{% if day %} of {{ day }}{% endif %} by {% for one in rules %}{{ one }}, {% endfor %}{{ who.name | upper }}."
+    made = from_text("o", text).instruction
+    assert [(one.name, one.kind, one.required) for one in made.inputs] == [
+        ("day", "string", False),
+        ("rules", "array", True),
+        ("who", "object", True),
+        ("text", "string", True),
+    ]
+    given_ = {"rules": ["age", "size"], "who": {"name": "Ann"}, "text": "x"}
+    assert compile_(made, given_).messages[0].content == "# Task\nSort the mail by age, size, ANN."
+
+
+def test_what_cannot_be_made_a_file_is_told_at_its_own_line() -> None:
+    text = "# Task\nSort the mail.\n\n{% if day %}\n# Rules\n- Of {{ day }}.\n{% endif %}\n"
+    with pytest.raises(HeedError) as refused:
+        from_text("mail", text, "old.txt")
+    assert {one.where for one in refused.value.problems} <= {"old.txt:4", "old.txt:7"}
+    with pytest.raises(HeedError) as refused:
+        from_text("mail", "Sort it.\n\n<letter>\nby {x} size\n", "old.txt")
+    assert [one.where for one in refused.value.problems] == ["old.txt:3"]
+    with pytest.raises(HeedError) as refused:
+        from_text("mail", "system:\n# Task\nSort it.\n# Rulez\n- x\n", "old.txt")
+    assert [one.where for one in refused.value.problems] == ["old.txt:4"]
+
+
+def test_a_file_of_a_value_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_bytes(b"\xff\xfe")
+    for name, why in (("none.txt", "No such file"), ("", "directory"), ("old.txt", "not UTF-8")):
+        place = tmp_path / name
+        with pytest.raises(HeedError) as refused:
+            values_of(load("ticket-triage"), [f"ticket=@{place}"])
+        (problem,) = refused.value.problems
+        assert "'ticket'" in problem.what
+        assert why in problem.what
+        assert "Errno" not in problem.what
+        assert problem.where == str(place)
+        assert "@@" in problem.mend

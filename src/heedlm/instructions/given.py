@@ -28,7 +28,9 @@ def values_of(instruction: Instruction, pairs: Iterable[str]) -> dict[str, Any]:
             problems.append(Problem(f"there is no input {name!r}", "--input", hint))
         else:
             try:
-                values[name] = _read(known[name], _text(text))
+                values[name] = _read(known[name], _text(name, text))
+            except HeedError as error:
+                problems += error.problems
             except ValueError as error:
                 problems.append(
                     Problem(f"the input {name!r}: {error}", "--input", f"a value of the kind {known[name].kind}")
@@ -48,16 +50,22 @@ def with_examples(instruction: Instruction, values: Mapping[str, Any]) -> tuple[
     return filled, shown
 
 
-def _text(text: str) -> str:
-    """``@FILE`` is the text of the file; ``@@`` is a text that begins with the sign."""
+def _text(name: str, text: str) -> str:
+    """``@FILE`` is the text of the file; ``@@`` is a text that begins with the sign. Raises HeedError for no such file."""
     if text.startswith("@@"):
         return text[1:]
     if not text.startswith("@"):
         return text
     try:
         return Path(text[1:]).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{text[1:]} cannot be read ({error})") from None
+    except OSError as error:
+        why = f"cannot be read: {error.strerror or error}"
+    except UnicodeDecodeError:
+        why = "is not UTF-8"
+    except ValueError:
+        why = "is no name of a file"
+    mend = f"a text file: --input {name}=@FILE; a text that begins with the sign itself: --input {name}=@@..."
+    raise HeedError(f"the file for the input {name!r} {why}", text[1:] or "--input", mend)
 
 
 def _read(one: Input, text: str) -> Any:

@@ -72,6 +72,8 @@ def make_plan(instruction: Instruction, layout: Layout, frame: Frame | None) -> 
             slot = replace(instruction.block(slot.id), slot="examples")
         instruction = instruction.with_block(slot)
     inline = () if layout.turns else tuple(_inline(shots, notation))
+    if inline and frame is not None and frame.format == COMPLETION and notation != "xml":
+        instruction = _begun(instruction)
     turns = _turns(instruction, inline, notation)
     cue = None
     if turns and turns[-1].role == "assistant" and turns[-1].cells[-1].block.kind == "cue":
@@ -79,6 +81,7 @@ def make_plan(instruction: Instruction, layout: Layout, frame: Frame | None) -> 
         rest = turns[-1].cells[:-1]
         turns = [*turns[:-1], *([Turn("assistant", rest)] if rest else [])]
     placement, notes = _placement(turns, layout, frame)
+    notes += _idle(layout, placement, instruction, shots)
     turns = _repeated(_placed(turns, placement, layout.data_first), layout, instruction)
     as_text = frame is not None and (not frame.own or (cue is not None and not frame.sides.joins))
     if cue is not None and (frame is None or frame.sides.joins):
@@ -165,6 +168,30 @@ def _inline(shots: Sequence[Shot], notation: Notation) -> list[Piece]:
         for at, (title, value, read) in enumerate(fields):
             made += [Piece(f"{chr(10) if at else ''}{title}: "), Piece(value, read)]
     return [piece for piece in made if piece.text]
+
+
+def _begun(instruction: Instruction) -> Instruction:
+    """With the label of the answers in its examples as a cue, where it has none: a base model goes on with a pattern, and
+    behind a bare question it would go on with the question."""
+    last = instruction.blocks[-1]
+    if last.role != "user" or last.kind == "cue":
+        return instruction
+    id_ = next(name for name in ("cue", "answer_cue", "begun_cue") if name not in instruction.ids)
+    cue = Block(id_, "cue", "Output:", role="assistant", turn=last.turn + 1)
+    return replace(instruction, blocks=(*instruction.blocks, cue))
+
+
+def _idle(layout: Layout, placement: str, instruction: Instruction, shots: Sequence[Shot]) -> list[str]:
+    """Switches that change nothing here, in words."""
+    notes = []
+    if layout.data_first and placement == "system":
+        notes.append("data first changes nothing while the instruction stands in a system message: --placement user")
+    held = len(instruction.shots)
+    if layout.shots is not None and layout.shots > held:
+        notes.append(f"{layout.shots} examples are asked for; the file has {held or 'none'}")
+    if layout.turns and not shots:
+        notes.append("there is no example that could be a turn of the conversation")
+    return notes
 
 
 def _turns(instruction: Instruction, inline: tuple[Piece, ...], notation: Notation) -> list[Turn]:

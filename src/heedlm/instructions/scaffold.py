@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from heedlm.errors import HeedError
+from heedlm.errors import HeedError, Problem
 from heedlm.eval import text as texts
-from heedlm.instructions.blocks import Block, Input, Instruction, tidy
+from heedlm.instructions.blocks import MISSING, Block, Input, Instruction, tidy
 from heedlm.instructions.body import FENCE, ROLE, open_fence
 from heedlm.instructions.format import parse
 from heedlm.instructions.kinds import KINDS, Kind, kind_of
 from heedlm.instructions.lint.words import IMPERATIVES
 from heedlm.instructions.values import wording
+from heedlm.instructions.write import draft, write
 from heedlm.templates.sandbox import FillError
 
 # What is asked, in this order; all but the task may be left empty.
@@ -31,6 +32,12 @@ _HEADING = re.compile(
 _INLINE_LABEL = re.compile(r"\s*(?:\*\*)?([A-Z][A-Za-z ]{1,30}?)(?:\*\*)?:(?:\*\*)?\s+(\S.*)$")
 # Placeholders: braces, and the signs of other tools where a text has no braces.
 _BRACES = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|(?<![{\w$\"'])\{([A-Za-z_]\w*)\}(?!\})")
+_HIDDEN = "\ufdd4"  # a brace of the author's that a template would read; no text may hold this character
+_NONCHARACTERS = dict.fromkeys(range(0xFDD0, 0xFDF0))
+# What only a template says: a tag, or a value with a filter, a field or an index.
+_LOGIC = re.compile(r"\{%|\{\{-?\s*[A-Za-z_]\w*\s*[.|\[][^{}]*\}\}")
+_LOOPED = r"\{%-?\s*for\s+[\w, ]+\s+in\s+NAME\b"
+_TESTED = r"\{%-?\s*(?:el)?if\s+(?:not\s+)?NAME\s*-?%\}"
 _SIGNS = re.compile(
     r"<([A-Z][A-Z_]{2,}|[A-Z][A-Z_ ]{2,}[A-Z])>|\[([A-Z][A-Z_]{2,}|[A-Z][A-Z_ ]{2,}[A-Z])\](?!\()|(?<!\w)\$\{?([A-Za-z_]\w+)\}?"
 )
@@ -67,17 +74,21 @@ def from_answers(name: str, answers: Mapping[str, str], *, input_name: str = "te
     return _made(name, blocks, [Input(input_name, required=True, trust="data")], f"{{{{ {input_name} }}}}", [])
 
 
-def from_text(name: str, text: str) -> Made:
+def from_text(name: str, text: str, file: str = "") -> Made:
     """An instruction from a prompt in plain text. No word is changed; placeholders of other tools become inputs.
 
     Headings that name a kind of block part it; without any, sentences go where their words put them. A file that is one
-    already is handed back as it is. Raises HeedError for an empty text.
+    already is handed back as it is. A text that is a template keeps its tags and filters; in any other, braces that are no
+    placeholder are printed as they are. file: what to call the text where it cannot be taken.
+    Raises HeedError for an empty text, and for one of which no file can be made, with its line.
     """
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").strip("\n")
+    file = file or name
+    source = text = text.removeprefix("\ufeff").replace("\r\n", "\n").translate(_NONCHARACTERS)
+    text = text.strip("\n")
     if not text.strip():
-        raise HeedError("there is no text to make an instruction of", name, "a text that says what to do")
+        raise HeedError("there is no text to make an instruction of", file, "a text that says what to do")
     if re.match(r"---[ \t]*\n", text) or any(ROLE.fullmatch(line) for line in text.split("\n")):
-        return Made(parse(text, f"{name}.prompty").renamed(name), ("it was an instruction already",))
+        return Made(parse(source, file).renamed(name), ("it was an instruction already",))
     notes: list[str] = []
     text, inputs = _inputs(text, notes)
     text, data, cue = _data_lines(text)
@@ -88,12 +99,13 @@ def from_text(name: str, text: str) -> Made:
         notes.append("no heading names a block: sentences were sorted by their words; look through the blocks")
     blocks: list[Block] = []
     for kind, title, body in parts:
+        body = _safe(body)
         fence, line = open_fence(body)
         if fence:
             opened = body.split("\n")[line - 1].strip()
             notes.append(f"a fence was not closed: the one that begins with {opened!r} ends with its block now")
             body = f"{body}\n{fence}"
-        block = _block(kind, _safe(body), title)
+        block = _block(kind, body, title)
         same = next((one for one in blocks if one.id == block.id), None)
         if same is not None:
             blocks[blocks.index(same)] = _block(kind, f"{same.text}\n{block.text}", same.title)
@@ -104,9 +116,36 @@ def from_text(name: str, text: str) -> Made:
         inputs.append(Input(new, required=True, trust="data"))
         notes.append(f"no placeholder stands alone on a line: what the user gives is the new input {new!r}")
         data = f"{{{{ {new} }}}}"
+    data = _safe(data)
     if cue:
         notes.append(f"the last line begins the answer: {cue!r} is a cue")
-    return _made(name, blocks, inputs, data, notes, cue)
+    made = _made(name, blocks, inputs, data, notes, cue)
+    try:
+        write(made.instruction)
+    except HeedError as error:
+        raise HeedError.of([_at_source(one, draft(made.instruction), source, file) for one in error.problems]) from None
+    return made
+
+
+def _at_source(problem: Problem, written: str, source: str, file: str) -> Problem:
+    """A problem of the file that would be written, at the line of the text that it was made of."""
+    number = problem.where.rpartition(":")[2]
+    lines = written.split("\n")
+    held = lines[int(number) - 1] if number.isdigit() and 0 < int(number) <= len(lines) else ""
+    named = [next(filter(None, found)) for found in re.findall(r"'([^']+)'|(</?[^>]+>)", problem.what)]
+
+    def near(line: str) -> tuple[bool, int, int]:
+        shared = _bare_words(line) & _bare_words(held)
+        return line.strip() == held.strip(), len(shared), sum(one in line for one in named)
+
+    known = source.split("\n")
+    best = max(range(len(known)), key=lambda at: (near(known[at]), -at))
+    where = f"{file}:{best + 1}" if any(near(known[best])) else file
+    return Problem(problem.what, where, problem.mend)
+
+
+def _bare_words(line: str) -> set[str]:
+    return set(re.findall(r"\w+|\{%", line))
 
 
 def _made(
@@ -132,17 +171,62 @@ def _sentence(text: str) -> str:
 
 def _inputs(text: str, notes: list[str]) -> tuple[str, list[Input]]:
     """The text with its placeholders as ours, and an input for each."""
+    pattern = _BRACES if _BRACES.search(text) else _SIGNS
     names: dict[str, None] = {}
-
-    def ours(match: re.Match[str]) -> str:
-        name = re.sub(r"\W+", "_", next(one for one in match.groups() if one).strip().lower())
+    plain: list[str] = []
+    marked: list[str] = []
+    at = 0
+    for match in pattern.finditer(text):
+        name = _readable(re.sub(r"\W+", "_", next(one for one in match.groups() if one).strip().lower()))
+        if not name:
+            continue
         names[name] = None
-        return f"{{{{ {name} }}}}"
-
-    made = (_BRACES if _BRACES.search(text) else _SIGNS).sub(ours, text)
-    if made != text and names:
+        before, at = text[at : match.start()], match.end()
+        plain += [before, f"{{{{ {name} }}}}"]
+        marked += [_hidden(before, behind=True), f"{{{{ {name} }}}}"]
+    whole = "".join([*plain, text[at:]])
+    if _LOGIC.search(whole) is not None and (read := _template(whole)) is not None:
+        notes.append("the text is a template: its tags and filters stay, what they read became inputs: " + ", ".join(read))
+        return whole, [_logical(name, whole) for name in read]
+    if names:
         notes.append("placeholders became inputs: " + ", ".join(names))
+    made = "".join([*marked, _hidden(text[at:], behind=False)])
     return made, [Input(name, required=True, trust="user") for name in names]
+
+
+def _readable(name: str) -> str:
+    """The name as a template can read it: with a sign more where it is a word of the template's own; "" where it cannot."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        return ""
+    try:
+        return name if name in wording(f"{{{{ {name} }}}}").names else f"{name}_"
+    except FillError:
+        return f"{name}_"
+
+
+def _hidden(text: str, *, behind: bool) -> str:
+    """The author's own words, with braces hidden that would open something. behind: a placeholder follows."""
+    ends = "|\\Z" if behind else ""
+    return re.sub(rf"\{{+(?=[%#]{ends})|\{{{{2,}}", lambda match: _HIDDEN * len(match[0]), text)
+
+
+def _template(text: str) -> list[str] | None:
+    """The names that a text reads as a template, in their order; None where it is none."""
+    try:
+        names = wording(text).names
+    except FillError:
+        return None
+    return sorted(names, key=lambda name: (found.start() if (found := re.search(rf"\b{name}\b", text)) else 0, name))
+
+
+def _logical(name: str, text: str) -> Input:
+    """An input of a template: a list where it is gone through, an object where a field is read, empty where it is tested."""
+    if re.search(_LOOPED.replace("NAME", name), text):
+        return Input(name, "array", required=True, trust="user")
+    if re.search(rf"\b{name}(?:\.[A-Za-z_]|\[['\"])", text):
+        return Input(name, "object", required=True, trust="user")
+    tested = re.search(_TESTED.replace("NAME", name), text) is not None
+    return Input(name, required=not tested, default="" if tested else MISSING, trust="user")
 
 
 _DATA_LINE = re.compile(
@@ -202,6 +286,8 @@ def _sections(text: str) -> list[tuple[Kind, str, str]] | None:
             continue
         match, inline = _HEADING.match(line), _INLINE_LABEL.match(line)
         title = next((one for one in match.groups() if one), "").strip() if match is not None else ""
+        if "{" in title or _HIDDEN in title:  # a heading is no template: with a value in it, it is a line like others
+            match, title = None, ""
         kind = kind_of(title) if title else None
         if kind is None and match is not None and match["hash"]:
             found.append((KINDS["context"], title, []))
@@ -271,10 +357,6 @@ def _joined(held: Sequence[str], glue: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """The text as a template that prints it: signs of Jinja that are none are quoted, headings stay inside the block."""
+    """The text as a template that prints it: hidden braces are quoted, headings stay inside the block."""
     text = re.sub(r"^#(?=[ \t])", "##", text, flags=re.MULTILINE)
-    try:
-        wording(text)
-    except FillError:
-        return re.sub(r"\{\{|\{%|\{#", lambda match: "{{ '" + match[0] + "' }}", text)
-    return text
+    return re.sub(f"{_HIDDEN}+", lambda match: "{{ '" + "{" * len(match[0]) + "' }}", text)

@@ -17,15 +17,7 @@ from heedlm.instructions.kinds import kind_of, words_of
 
 def write(instruction: Instruction) -> str:
     """The file of an instruction, used blocks inlined. Raises HeedError where a text would read back as something else."""
-    front = yaml.dump(
-        _front(instruction),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        width=120,
-        default_flow_style=None,
-    )
-    text = f"---\n{front}---\n{_body(instruction)}"
+    text = draft(instruction)
     read = parse_as_far(text, instruction.file or "instruction.prompty")
     if read.faults:
         raise HeedError.of([fault.problem for fault in read.faults])
@@ -35,6 +27,19 @@ def write(instruction: Instruction) -> str:
         what = f"blocks whose text would open another block or message: {', '.join(changed) or 'order of blocks'}"
         raise HeedError(what, instruction.name, "take out lines that begin with # or name a role, such as user:")
     return text
+
+
+def draft(instruction: Instruction) -> str:
+    """As `write`, without a look at how it reads back."""
+    front = yaml.dump(
+        _front(instruction),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=120,
+        default_flow_style=None,
+    )
+    return f"---\n{front}---\n{_body(instruction)}"
 
 
 class _Dumper(yaml.SafeDumper):

@@ -88,3 +88,10 @@ def test_there_are_enough_rules_with_good_evidence_and_all_their_words() -> None
         assert rule.why.endswith(".")
         assert rule.about.endswith(".")
     assert len({rule.name for rule in RULES.values()}) == len(RULES)
+
+
+def test_examples_that_begin_the_answer_are_a_cue_for_a_base_model(tmp_path: Path) -> None:
+    rule = RULES["HD506"]
+    shown = RULES["HD309"].good.partition("\nassistant:")[0]
+    assert rule.id not in findings(rule, shown, tmp_path, _usual("completion"))
+    assert rule.id in findings(rule, rule.bad, tmp_path, _usual("completion"))

@@ -209,3 +209,24 @@ def test_a_hundred_files_are_read_in_two_seconds(tmp_path: Path) -> None:
 
 def test_every_rule_is_known_to_the_registry_by_its_hundred() -> None:
     assert list(RULES) == sorted(RULES, key=lambda id_: (int(id_[2:]) // 100 if id_ > "HD099" else 0, int(id_[2:])))
+
+
+@pytest.mark.parametrize(
+    ("shout", "calm"),
+    [
+        ("- You MUST write in English!!!", "- You must write in English!"),
+        ("- NEVER mention prices.", "- Never mention prices."),
+        ("Write it once. DO NOT repeat it.", "Write it once. Do not repeat it."),
+        ("IMPORTANT: ALWAYS name the date.", "Important: always name the date."),
+        ("**IMPORTANT** Return JSON ONLY.", "**Important** Return JSON only."),
+        ("Write to NASA and you MUST be polite.", "Write to NASA and you must be polite."),
+        ('You MUST answer "YOU MUST GO!!" then.', 'You must answer "YOU MUST GO!!" then.'),
+        ("IMPORTANT: NEVER GIVE ADVICE!!!", None),
+        ("ONLY NASA may be named.", None),
+    ],
+)
+def test_a_shout_is_lowered_whole_or_left_to_a_person(shout: str, calm: str | None) -> None:
+    text = FILE.replace("- You MUST write in English.", shout)
+    mended, _ = mend(text, "mail.prompty")
+    assert mended.split("\n")[10] == (calm or shout)
+    assert ("HD203" in rules(mended)) is (calm is None)

@@ -10,6 +10,7 @@ from heedlm.eval.text import words
 from heedlm.instructions.lint.orders import first_words
 from heedlm.instructions.lint.rule import Fix, Hit, Sentence, Subject, bare
 from heedlm.instructions.lint.words import (
+    ACRONYMS,
     BRIBES,
     FILLERS,
     GENERIC_ROLE,
@@ -31,6 +32,10 @@ MOST_RULES = 10
 _VAGUE = re.compile(r"\b(?:" + "|".join(map(re.escape, sorted(VAGUE, key=len, reverse=True))) + r")\b", re.IGNORECASE)
 _UNMEASURED = re.compile(r"\b(?:" + "|".join(UNMEASURED) + r")\b", re.IGNORECASE)
 _SHOUTED = re.compile(r"(?<![\w\"'])(?:" + "|".join(sorted(SHOUTED, key=len, reverse=True)) + r")(?![\w\"'])")
+_LOUD = {word for one in SHOUTED for word in one.split()} | ACRONYMS
+_CAPITALS = re.compile(r"(?<!\w)[A-Z]+(?:['’-][A-Z]+)*(?:[^\w\0]+[A-Z]+(?:['’-][A-Z]+)*)*(?!\w)")
+_OPENS = re.compile(r"(?:^\s*(?:[-*•>]\s+|\d+[.)]\s+|#+\s+)?|[.!?]\s+)[*_(]*$")  # before the first word of a sentence
+_QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^'\n]{1,80}'(?!\w)")
 _FILLER = re.compile(r"\b(?:" + "|".join(map(re.escape, FILLERS)) + r")\b,? ?", re.IGNORECASE)
 _NUMBERS = {
     "one": 1,
@@ -50,7 +55,7 @@ _UNIT = r"(sentence|paragraph|bullet|word|step|line|item)s?\b"
 
 def unquoted(text: str) -> str:
     """A sentence without what it quotes: words that are named are not used."""
-    return re.sub(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^'\n]{1,80}'(?!\w)", '""', text)
+    return _QUOTED.sub('""', text)
 
 
 def vague_word(subject: Subject) -> Iterator[Hit]:
@@ -78,11 +83,30 @@ def shouting(subject: Subject) -> Iterator[Hit]:
             if not found and plain.count("!!") < 1:
                 continue
             held = raw[number - 1]
-            calm = _SHOUTED.sub(lambda match: match[0].lower(), held) if held == line else held
-            calm = re.sub(r"!{2,}", "!", calm)
-            calm = calm[:1].upper() + calm[1:] if held[:1].isupper() else calm
+            calm = _calm(held) if held == line else held
             fix = Fix(block.text_line + number - 1, held, calm) if calm != held else None
             yield Hit(block.at(number), f"shouts: {', '.join(dict.fromkeys(found)) or '!!'}", block.id, fix=fix)
+
+
+def _calm(line: str) -> str:
+    """A line without its shouts; the line itself where they take other words with them, since nobody can tell from capitals
+    which of those is a name. What is quoted stays."""
+    quotes = _QUOTED.findall(line)
+    plain = _QUOTED.sub("\0", line)
+    if plain.count("\0") != len(quotes):
+        return line
+    for run in _CAPITALS.finditer(plain):
+        words_ = re.findall(r"[A-Z]+(?:['’-][A-Z]+)*", run[0])
+        if _SHOUTED.search(run[0]) and any(len(word) > 1 and word not in _LOUD for word in words_):
+            return line
+
+    def spoken(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        return word[:1].upper() + word[1:] if _OPENS.search(plain[: match.start()]) else word
+
+    calm = re.sub(r"!{2,}", "!", _SHOUTED.sub(spoken, plain))
+    kept = iter(quotes)
+    return re.sub("\0", lambda _: next(kept), calm)
 
 
 def bribe_or_threat(subject: Subject) -> Iterator[Hit]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from heedlm.errors import HeedError
 from heedlm.eval.text import words
+from heedlm.instructions.compile import planned
 from heedlm.instructions.lint.rule import Hit, Rule, Subject, bare
 from heedlm.instructions.lint.structure import OPENAI
 from heedlm.instructions.lint.words import STEP_BY_STEP
@@ -74,7 +75,11 @@ def over_budget(subject: Subject) -> Iterator[Hit]:
 def base_without_cue(subject: Subject) -> Iterator[Hit]:
     if subject.frame is None or subject.frame.format != "completion":
         return
-    if not subject.instruction.of_kind("cue"):
+    try:
+        laid = planned(subject.instruction, frame=subject.frame).instruction  # examples bring a cue with them
+    except HeedError:
+        laid = subject.instruction
+    if not laid.of_kind("cue"):
         yield Hit(_top(subject), "a base model gets no cue: it goes on with the question instead of answering")
 
 

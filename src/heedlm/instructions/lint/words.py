@@ -268,6 +268,11 @@ SHOUTED = (
     "WARNING",
     "REQUIRED",
 )
+# Words that are written in capitals by everybody: beside a shouted word they are no part of the shout.
+ACRONYMS = frozenset(
+    "AI API ASCII CSS CSV EU FAQ GPT HTML HTTP HTTPS ID IDS IP ISO JSON JSONL LLM PDF SQL TSV UI UK UN URL URLS US USA "
+    "UTC UTF XML YAML".split()
+)
 BRIBES = (
     r"\btip of\b|\btip you\b|\$\d+ (?:tip|bonus|reward)|\b(?:my|your) (?:career|job) depends\b|\btake a deep breath\b|\bi will be fired\b|"
     r"\byou will be (?:punished|penali[sz]ed|fired|shut down|rewarded)\b|\blives? (?:are|is) at stake\b|\bvery important to my career\b|"
