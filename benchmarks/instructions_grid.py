@@ -78,15 +78,13 @@ class Cell(NamedTuple):
 
 def cell(size: Size, base: Asked, chat: Asked, one: Family, scale: Scale, folder: Path, seed: int) -> Cell:
     """All arms of a family."""
+    from heedlm.instructions.layout import kept
+
     scores: dict[str, list[float]] = {}
     facts: dict[str, Any] = {"size": size.name, "family": one.name, "tokens": {}}
     prompted("base", base, one, scale, folder, seed, scores, facts)
     best = prompted("tuned", chat, one, scale, folder, seed, scores, facts)
-    gain, text = facts["tuned_gain_seen"], best.instruction
-    if best.layout.notation is not None:
-        text = replace(text, notation=best.layout.notation)
-    if replace(best.layout, notation=None) != chat.candidate(text).layout:
-        text = one.written[facts["tuned_style"]]  # a file holds no other layout
+    gain, text = facts["tuned_gain_seen"], kept(best.instruction, best.layout)
     arms = {"taught": taught(chat, one, scale, folder, seed)}
     if gain >= scale.least:
         arms["baked"] = baked(chat, one, text, scale, folder, seed)
@@ -123,8 +121,8 @@ def prompted(
     hand = hands[world.STYLES.index(style)]
     best: Candidate
     best, verdict = searched(asked, one, one.start or one.written[style], scale, folder, seed)
-    kept, changed = (sum(row) for row in asked.bench(one.seen, one.limit).scores([hand, best]))
-    if changed <= kept:
+    before, after = (sum(row) for row in asked.bench(one.seen, one.limit).scores([hand, best]))
+    if after <= before:
         best, verdict = hand, "kept"
     bench = asked.bench(one.sealed, one.limit)
     rows = dict(zip(("none", *world.STYLES, "optimised"), bench.scores([nothing, *hands, best]), strict=True))

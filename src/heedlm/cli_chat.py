@@ -44,7 +44,7 @@ Inputs = Annotated[
     typer.Option("--input", help="NAME=TEXT or NAME=@FILE: an input of the instruction; you are asked for the others."),
 ]
 Placement = Annotated[
-    str, typer.Option("--placement", help="Where the instruction stands: system, or user (the first message).")
+    str | None, typer.Option("--placement", help="Where the instruction stands: system, or user (the first message).")
 ]
 NoHistory = Annotated[bool, typer.Option("--no-history", help="Keep nothing of what is typed for the next time.")]
 
@@ -56,7 +56,7 @@ def chat(
     system: System = None,
     instruction: Instruction = None,
     inputs: Inputs = None,
-    placement: Placement = "system",
+    placement: Placement = None,
     template: Template = None,
     temperature: Temperature = 0.0,
     max_tokens: MaxTokens = 256,
@@ -111,11 +111,11 @@ def _opened(model: str, base: str | None, name: str, template: str | None) -> tu
     return open_chat(model, template), behind
 
 
-def _policy(name: str | None, inputs: list[str], placement: str) -> Policy | None:
+def _policy(name: str | None, inputs: list[str], placement: str | None) -> Policy | None:
     """The instruction behind the conversation, its values given or asked for; None for none. Raises HeedError."""
     from heedlm.instructions.layout import PLACEMENTS
 
-    if placement not in PLACEMENTS:
+    if placement is not None and placement not in PLACEMENTS:
         raise HeedError(f"--placement is {placement!r}", "--placement", nearest(placement, PLACEMENTS))
     if name is None:
         if inputs:

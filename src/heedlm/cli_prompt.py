@@ -174,11 +174,11 @@ def compile_(
         str | None, typer.Option("--notation", help="markdown, xml, label or plain; the file's own otherwise.")
     ] = None,
     placement: Annotated[
-        str, typer.Option("--placement", help="system, or user: at the head of the first user message.")
-    ] = "system",
+        str | None, typer.Option("--placement", help="system, or user: at the head of the first user message.")
+    ] = None,
     repeat: Annotated[
-        str, typer.Option("--repeat", help="Behind the data once more: marked blocks, none, or all of it.")
-    ] = "marked",
+        str | None, typer.Option("--repeat", help="Behind the data once more: marked blocks, none, or all of it.")
+    ] = None,
     shots: Annotated[int | None, typer.Option("--shots", help="How many examples.", min=0)] = None,
     turns: Annotated[bool, typer.Option("--turns", help="Examples as turns of the conversation.")] = False,
     data_first: Annotated[bool, typer.Option("--data-first", help="With --placement user: data, then orders.")] = False,
@@ -206,9 +206,9 @@ def compile_(
             raise HeedError(f"{option} is {value!r}", option, nearest(value, known))
     instruction = _edited(file, variant, without)
     values, shown = with_examples(instruction, values_of(instruction, inputs or ()))
-    layout = Layout(notation, placement, repeat, shots, turns, data_first)  # type: ignore[arg-type]
+    layout = Layout(notation, placement, repeat, shots, turns or None, data_first or None)  # type: ignore[arg-type]
     frame = _frame(model, format_)
-    if data_first and placement == "system" and (frame is None or frame.system != "refused"):
+    if data_first and layout.of(instruction).placement == "system" and (frame is None or frame.system != "refused"):
         what = "--data-first changes nothing while the instruction stands in a system message"
         raise HeedError(what, "--data-first", "--placement user --data-first")
     compiled = compiled_of(instruction, values, layout=layout, frame=frame)
@@ -389,8 +389,8 @@ def _told(instruction: Instruction) -> dict[str, Any]:
 
 
 # In the order in which a person comes to need them, which is the order of the help.
-for _name, _verb in {
-    **{"new": new, "list": list_, "show": show, "lint": lint, "rules": rules, "compile": compile_, "diff": diff},
-    **{"test": cli_prompt_test.run_cases, "optimize": cli_prompt_optimize.optimize, "bake": cli_prompt_bake.bake},
-}.items():
+_VERBS: dict[str, Any] = {"new": new, "list": list_, "show": show, "lint": lint, "rules": rules}
+_VERBS |= {"compile": compile_, "diff": diff, "test": cli_prompt_test.run_cases}
+_VERBS |= {"optimize": cli_prompt_optimize.optimize, "bake": cli_prompt_bake.bake}
+for _name, _verb in _VERBS.items():
     app.command(_name)(_verb)

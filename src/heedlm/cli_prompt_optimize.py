@@ -15,7 +15,6 @@ from heedlm.errors import HeedError, nearest
 from heedlm.screen import Screen
 
 if TYPE_CHECKING:
-    from heedlm.instructions.layout import Layout
     from heedlm.instructions.optimize.moves import Stage
     from heedlm.instructions.optimize.run import Done
 
@@ -183,12 +182,5 @@ def _page(done: Done) -> Text:
     text.append(f"{done.calls:,} calls{spent}. {done.lock}", style="dim")
     if done.verdict == "better":
         file = done.lock.with_name("best.prompty")
-        text.append(f"\nheed prompt compile {shlex.quote(str(file))}{_switches(done.best.layout)}")
+        text.append(f"\nheed prompt compile {shlex.quote(str(file))}")
     return text
-
-
-def _switches(layout: Layout) -> str:
-    """The options that lay an instruction out so; its notation stands in the file."""
-    found = f" --placement {layout.placement}" if layout.placement != "system" else ""
-    found += f" --repeat {layout.repeat}" if layout.repeat != "marked" else ""
-    return found + (" --turns" if layout.turns else "") + (" --data-first" if layout.data_first else "")

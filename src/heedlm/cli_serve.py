@@ -65,7 +65,7 @@ Inputs = Annotated[
     typer.Option("--input", help="NAME=TEXT or NAME=@FILE: inputs of the instruction but the one that users fill."),
 ]
 Placement = Annotated[
-    str, typer.Option("--placement", help="Where the instruction stands: system, or user (the first message).")
+    str | None, typer.Option("--placement", help="Where the instruction stands: system, or user (the first message).")
 ]
 ClientSystem = Annotated[
     str, typer.Option("--client-system", help="With --instruction, a client's own system text: behind, or refuse.")
@@ -98,7 +98,7 @@ def serve(
     prompts: Prompts = Path("prompts"),
     instruction: Instruction = None,
     inputs: Inputs = None,
-    placement: Placement = "system",
+    placement: Placement = None,
     client_system: ClientSystem = "behind",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -187,7 +187,7 @@ def _listen(
     )
 
 
-def _policy(name: str | None, inputs: list[str], placement: str, client_system: str) -> ServerPolicy | None:
+def _policy(name: str | None, inputs: list[str], placement: str | None, client_system: str) -> ServerPolicy | None:
     """The instruction behind every conversation; None for none. Raises HeedError for options that do not belong together."""
     from heedlm.instructions.layout import PLACEMENTS
     from heedlm.serve.policy import CLIENT_SYSTEM, ServerPolicy
@@ -196,7 +196,7 @@ def _policy(name: str | None, inputs: list[str], placement: str, client_system: 
         ("--placement", placement, PLACEMENTS),
         ("--client-system", client_system, CLIENT_SYSTEM),
     ):
-        if value not in known:
+        if value is not None and value not in known:
             raise HeedError(f"{option} is {value!r}", option, nearest(value, known))
     if name is None:
         if inputs:

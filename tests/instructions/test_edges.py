@@ -277,9 +277,9 @@ def test_braces_and_placeholders_of_one_text_do_not_meet() -> None:
     found = from_text("o", "Summarise {text} in {n} words. Print {{ at the end.").instruction
     assert found.block("task").text == "Summarise {{ text }} in {{ n }} words. Print {{ '{{' }} at the end."
     names = from_text("o", "Sort {in} for {NOT}.").instruction
-    assert [one.name for one in names.inputs][:2] == ["in_", "not_"]
+    assert [one.name for one in names.inputs][:2] == ["in", "not_"]
     titled = from_text("o", "# Notes on {place}\nSort the mail.").instruction
-    assert titled.block("task").text.startswith("## Notes on {{ place }}")
+    assert titled.block("task").text == "Notes on {{ place }} Sort the mail."
 
 
 def test_a_text_that_is_a_template_keeps_its_tags_and_gets_its_inputs() -> None:
@@ -301,7 +301,7 @@ def test_what_cannot_be_made_a_file_is_told_at_its_own_line() -> None:
         from_text("mail", text, "old.txt")
     assert {one.where for one in refused.value.problems} <= {"old.txt:4", "old.txt:7"}
     with pytest.raises(HeedError) as refused:
-        from_text("mail", "Sort it.\n\n<letter>\nby {x} size\n", "old.txt")
+        from_text("mail", "# Task\nSort it.\n<letter>\nby {x} size\n", "old.txt")
     assert [one.where for one in refused.value.problems] == ["old.txt:3"]
     with pytest.raises(HeedError) as refused:
         from_text("mail", "system:\n# Task\nSort it.\n# Rulez\n- x\n", "old.txt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from heedlm.errors import HeedError
 from heedlm.instructions import library
 from heedlm.instructions.blocks import MISSING, Block
+from heedlm.instructions.compile import compile_
 from heedlm.instructions.format import load, load_as_far, parse
 from heedlm.instructions.kinds import KINDS, NAMES, kind_of
+from heedlm.instructions.layout import Layout, kept
 from heedlm.instructions.write import write
 
 PLAIN = "system:\n# Task\nSummarise the text.\n\nuser:\nx\n"
@@ -250,3 +253,65 @@ def test_load_as_far_gives_what_can_be_read(tmp_path: Path) -> None:
     loaded = load_as_far(path)
     assert loaded.instruction.ids == ("constrants", "task")
     assert [fault.rule for fault in loaded.faults] == ["HD100"]
+
+
+def test_a_file_says_how_it_is_laid_out_and_an_option_says_otherwise() -> None:
+    text = SOURCE_OF_LAYOUT
+    one = parse(text)
+    assert (one.placement, one.repeat, one.turns, one.data_first) == ("user", "all", False, True)
+    assert parse(write(one)) == one
+    assert "layout" not in write(replace(one, placement="system", repeat="marked", data_first=False))
+    (only,) = compile_(one, {"ticket": "Help!"}).messages
+    assert only.role == "user"
+    assert only.content.index("Help!") < only.content.index("Choose a queue.")
+    assert only.content.count("Choose a queue.") == 2
+    told = compile_(one, {"ticket": "Help!"}, layout=Layout(placement="system", repeat="none")).messages
+    assert [turn.role for turn in told] == ["system", "user"]
+    assert told[1].content == "Help!"
+
+
+def test_what_a_layout_says_a_file_can_hold() -> None:
+    one = parse(SOURCE_OF_LAYOUT.replace("layout: {placement: user, repeat: all, data_first: true}", ""))
+    for layout in (
+        Layout(notation="xml", placement="user"),
+        Layout(placement="user", data_first=True, repeat="all"),
+        Layout(notation="plain", repeat="none", turns=True),
+        Layout(),
+    ):
+        held = parse(write(kept(one, layout)))
+        assert compile_(held, {"ticket": "a"}).messages == compile_(one, {"ticket": "a"}, layout=layout).messages
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{placement: usr}", "placement: system or user"),
+        ("{turns: 1}", "turns: true or false"),
+        ("{turns: [true]}", "turns: true or false"),
+        ("{repeat: twice}", "repeat: marked or none or all"),
+        ("{data-first: true}", "did you mean 'data_first'?"),
+    ],
+)
+def test_a_layout_that_is_none_is_told_with_its_line(given: str, said: str) -> None:
+    text = SOURCE_OF_LAYOUT.replace("{placement: user, repeat: all, data_first: true}", given)
+    with pytest.raises(HeedError) as refused:
+        parse(text)
+    (problem,) = refused.value.problems
+    assert said in problem.mend
+    assert problem.where.endswith(":5")
+
+
+SOURCE_OF_LAYOUT = """---
+name: laid
+inputs: [{name: ticket, kind: string, required: true}]
+heed:
+  layout: {placement: user, repeat: all, data_first: true}
+  trust: {ticket: data}
+---
+system:
+# Task
+Choose a queue.
+
+user:
+{{ ticket }}
+"""

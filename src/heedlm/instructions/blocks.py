@@ -12,6 +12,8 @@ from heedlm.instructions.kinds import KINDS, Kind, Place
 Trust = Literal["data", "user", "author"]
 Delimit = Literal["none", "fence", "xml", "quotes", "datamark", "auto"]
 Notation = Literal["markdown", "xml", "label", "plain"]
+Placement = Literal["system", "user"]
+Repeat = Literal["marked", "none", "all"]
 TRUSTS: tuple[Trust, ...] = ("data", "user", "author")
 DELIMITS: tuple[Delimit, ...] = ("none", "fence", "xml", "quotes", "datamark", "auto")
 NOTATIONS: tuple[Notation, ...] = ("markdown", "xml", "label", "plain")
@@ -116,7 +118,8 @@ class Instruction:
     blocks: in the order of the file, used ones among them.   uses: what `use:` names, as written.
     checks: in the vocabulary of `heed eval`.   budget: tokens at most; 0 no limit.   characters: of system text; 0 no
     limit.   tests: the file of its matrix.
-    notation: the one to write it in unless another is asked for.   meta: version, licence, tags.
+    notation, placement, repeat, turns, data_first: how it is laid out unless another way is asked for (`layout.Layout`).
+    meta: version, licence, tags.
     """
 
     name: str
@@ -127,6 +130,10 @@ class Instruction:
     checks: tuple[Mapping[str, Any], ...] = ()
     about: str = ""
     notation: Notation = "markdown"
+    placement: Placement = "system"
+    repeat: Repeat = "marked"
+    turns: bool = False
+    data_first: bool = False
     budget: int = 0
     tests: str = ""
     characters: int = 0

@@ -9,9 +9,10 @@ from dataclasses import fields
 from typing import Any, Literal, NamedTuple
 
 from heedlm.instructions.blocks import Block, Instruction
+from heedlm.instructions.front import LAYOUT
 
 Sign = Literal[" ", "-", "+"]
-_HEAD = ("name", "about", "notation", "budget", "characters", "tests", "checks")
+_HEAD = ("name", "about", "notation", *LAYOUT, "budget", "characters", "tests", "checks")
 
 
 class Change(NamedTuple):

@@ -79,6 +79,7 @@ def parse_as_far(
         checks=front.checks(),
         about=front.text(front.top.get("description"), "description"),
         notation=front.notation(),
+        **front.layout(),
         budget=front.budget(),
         characters=front.budget("characters"),
         tests=front.text(front.heed.get("tests"), "heed", "tests"),

@@ -20,6 +20,8 @@ from heedlm.instructions.blocks import (
     Input,
     Notation,
     Output,
+    Placement,
+    Repeat,
     Shot,
     Trust,
 )
@@ -28,10 +30,30 @@ from heedlm.instructions.body import Fault
 SCHEMA = 1
 BUDGETS = ("tokens", "characters")
 HEED_KEYS = (
-    *("schema", "use", "trust", "delimit", "examples", "check", "budget", "tests", "variants", "notation", "ignore"),
+    *(
+        "schema",
+        "use",
+        "trust",
+        "delimit",
+        "examples",
+        "check",
+        "budget",
+        "tests",
+        "variants",
+        "notation",
+        "layout",
+        "ignore",
+    ),
 )
 # A value of a Python type, and the kind that it is.
 _KIND_OF = ((bool, "boolean"), (int, "integer"), (float, "float"), (str, "string"), (list, "array"), (dict, "object"))
+# How an instruction may be laid out: `heed.layout` and what each of its keys takes.
+LAYOUT: Mapping[str, tuple[Any, ...]] = {
+    "placement": get_args(Placement),
+    "repeat": get_args(Repeat),
+    "turns": (True, False),
+    "data_first": (True, False),
+}
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -176,6 +198,21 @@ class Front:
     def notation(self) -> Notation:
         found = self.heed.get("notation", "markdown")
         return cast(Notation, found) if self.one_of(found, NOTATIONS, "heed", "notation") else "markdown"
+
+    def layout(self) -> dict[str, Any]:
+        """How the instruction is laid out where its file says so, by the names of the instruction's fields."""
+        given = self._mapping(self.heed.get("layout"), "heed", "layout")
+        found: dict[str, Any] = {}
+        for key, value in given.items():
+            at = ("heed", "layout", key)
+            if key not in LAYOUT:
+                self.wrong(f"layout has no key {key!r}", nearest(str(key), list(LAYOUT)), *at)
+            elif isinstance(value, type(LAYOUT[key][0])) and value in LAYOUT[key]:
+                found[key] = value
+            else:
+                known = " or ".join(str(one).lower() for one in LAYOUT[key])
+                self.wrong(f"layout.{key} is {_short(value)}", f"{key}: {known}", *at)
+        return found
 
     def budget(self, what: str = "tokens") -> int:
         """The most tokens of a compiled text, or characters of a system text; 0 for no limit. A bare number counts tokens."""

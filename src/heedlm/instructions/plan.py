@@ -62,6 +62,7 @@ class Plan:
 
 def make_plan(instruction: Instruction, layout: Layout, frame: Frame | None) -> Plan:
     """Lay out an instruction. Raises HeedError: a template that drops the system text, broken text in a block."""
+    layout = layout.of(instruction)
     notation = layout.notation or (
         "label" if frame is not None and frame.format == COMPLETION else instruction.notation
     )
@@ -82,7 +83,7 @@ def make_plan(instruction: Instruction, layout: Layout, frame: Frame | None) -> 
         turns = [*turns[:-1], *([Turn("assistant", rest)] if rest else [])]
     placement, notes = _placement(turns, layout, frame)
     notes += _idle(layout, placement, instruction, shots)
-    turns = _repeated(_placed(turns, placement, layout.data_first), layout, instruction)
+    turns = _repeated(_placed(turns, placement, bool(layout.data_first)), layout, instruction)
     as_text = frame is not None and (not frame.own or (cue is not None and not frame.sides.joins))
     if cue is not None and (frame is None or frame.sides.joins):
         turns = _with_cue(turns, cue)
@@ -213,10 +214,12 @@ def _placement(turns: Sequence[Turn], layout: Layout, frame: Frame | None) -> tu
     """Where the system blocks stand, and what has to be said about it."""
     has_system = any(turn.role == "system" for turn in turns)
     if frame is None:
-        return layout.placement, []
+        return layout.placement or "system", []
     if not has_system or layout.placement == "user":
         hidden = frame.hidden_system
-        return layout.placement, [f"the template adds a system text of its own: {hidden!r}"] if hidden else []
+        return layout.placement or "system", [
+            f"the template adds a system text of its own: {hidden!r}"
+        ] if hidden else []
     if frame.system == "refused":
         return "user", ["the template takes no system text: the instruction stands in the first user message"]
     if frame.system == "lost":

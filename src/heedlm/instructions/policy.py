@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from heedlm.errors import HeedError, Problem
-from heedlm.instructions.blocks import Block, Input, Instruction, Notation
+from heedlm.instructions.blocks import Block, Input, Instruction, Notation, Placement
 from heedlm.instructions.compile import Compiled, compile_
 from heedlm.instructions.conversation import Spoken, spoken, unfilled
 from heedlm.instructions.frame import Frame
-from heedlm.instructions.layout import Layout, Placement
+from heedlm.instructions.layout import Layout
 from heedlm.instructions.values import wording
 from heedlm.instructions.wire import put_on_wire
 from heedlm.messages import Message
@@ -108,7 +108,7 @@ def needs(instruction: Instruction, values: Mapping[str, Any]) -> Needs:
 def policy_of(
     instruction: Instruction,
     values: Mapping[str, Any] | None = None,
-    placement: Placement = "system",
+    placement: Placement | None = None,
     notation: Notation | None = None,
 ) -> Policy:
     """The instruction with its values, to stand behind conversations. Raises HeedError: values that are missing, an

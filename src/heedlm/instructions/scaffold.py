@@ -186,7 +186,9 @@ def _inputs(text: str, notes: list[str]) -> tuple[str, list[Input]]:
         marked += [_hidden(before, behind=True), f"{{{{ {name} }}}}"]
     whole = "".join([*plain, text[at:]])
     if _LOGIC.search(whole) is not None and (read := _template(whole)) is not None:
-        notes.append("the text is a template: its tags and filters stay, what they read became inputs: " + ", ".join(read))
+        notes.append(
+            "the text is a template: its tags and filters stay, what they read became inputs: " + ", ".join(read)
+        )
         return whole, [_logical(name, whole) for name in read]
     if names:
         notes.append("placeholders became inputs: " + ", ".join(names))

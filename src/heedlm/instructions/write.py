@@ -11,7 +11,7 @@ import yaml
 from heedlm.errors import HeedError
 from heedlm.instructions.blocks import MISSING, Block, Input, Instruction, Output, Shot
 from heedlm.instructions.format import parse_as_far
-from heedlm.instructions.front import SCHEMA
+from heedlm.instructions.front import LAYOUT, SCHEMA
 from heedlm.instructions.kinds import kind_of, words_of
 
 
@@ -58,6 +58,8 @@ def _front(instruction: Instruction) -> dict[str, Any]:
     heed: dict[str, Any] = {"schema": SCHEMA}
     if instruction.notation != "markdown":
         heed["notation"] = instruction.notation
+    laid = {name: getattr(instruction, name) for name in LAYOUT}
+    heed["layout"] = {name: value for name, value in laid.items() if value not in ("system", "marked", False)}
     heed["trust"] = {one.name: one.trust for one in instruction.inputs if one.trust is not None}
     heed["delimit"] = {one.name: one.delimit for one in instruction.inputs if one.delimit != "none"}
     heed["examples"] = [_shot(shot, instruction.outputs) for shot in instruction.shots]

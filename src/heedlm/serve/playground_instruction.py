@@ -126,7 +126,7 @@ class Workshop:
         typed = _typed(instruction)
         # What stands in the place of the typed one is there to be looked at, not to be asked.
         values = {name: value for name, value in _values(instruction, body.values).items() if name != typed}
-        layout = Layout(notation=body.notation or None, placement=body.placement)
+        layout = Layout(notation=body.notation or None, placement=body.placement or None)
         if body.format == PLAIN:
             found = compile_(
                 instruction,
@@ -135,7 +135,7 @@ class Workshop:
                 frame=frame,
             )
             return {"prompt": found.text, "stop": list(found.wire.stop if found.wire is not None else ())}
-        policy = policy_of(instruction, values, body.placement, layout.notation)
+        policy = policy_of(instruction, values, layout.placement, layout.notation)
         spoken = policy.speak([Message(one.role, one.content) for one in body.messages], frame)
         return {"messages": [{"role": one.role, "content": one.content} for one in spoken.messages]}
 
@@ -153,14 +153,14 @@ class Workshop:
     def _preview(self, body: LookBody, instruction: Instruction, frame: Frame | None) -> dict[str, Any]:
         """One question under the instruction: what is given, else examples."""
         values = _shown(instruction, _values(instruction, body.values))
-        layout = Layout(notation=body.notation or None, placement=body.placement)
+        layout = Layout(notation=body.notation or None, placement=body.placement or None)
         notes: tuple[str, ...] = ()
         if body.format == PLAIN and frame is not None:
             found = compile_(instruction, values, layout=layout, frame=frame)
         else:
             typed = _typed(instruction)
             given = {name: value for name, value in values.items() if name != typed}
-            policy = policy_of(instruction, given, body.placement, layout.notation)
+            policy = policy_of(instruction, given, layout.placement, layout.notation)
             found, notes = policy.compiled(str(values.get(policy.typed, _STAND_IN)), frame), policy.notes
         return _seen(found, frame, notes)
 

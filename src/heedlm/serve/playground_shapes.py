@@ -35,7 +35,7 @@ class LookBody(BaseModel):
     model: Short = ""
     format: Short = "own"
     notation: Notation = ""
-    placement: Literal["system", "user"] = "system"
+    placement: Literal["", "system", "user"] = ""
 
 
 class SpeakBody(LookBody):

@@ -270,8 +270,39 @@ SHOUTED = (
 )
 # Words that are written in capitals by everybody: beside a shouted word they are no part of the shout.
 ACRONYMS = frozenset(
-    "AI API ASCII CSS CSV EU FAQ GPT HTML HTTP HTTPS ID IDS IP ISO JSON JSONL LLM PDF SQL TSV UI UK UN URL URLS US USA "
-    "UTC UTF XML YAML".split()
+    [
+        *(
+            "AI",
+            "API",
+            "ASCII",
+            "CSS",
+            "CSV",
+            "EU",
+            "FAQ",
+            "GPT",
+            "HTML",
+            "HTTP",
+            "HTTPS",
+            "ID",
+            "IDS",
+            "IP",
+            "ISO",
+            "JSON",
+            "JSONL",
+            "LLM",
+            "PDF",
+            "SQL",
+            "TSV",
+            "UI",
+            "UK",
+            "UN",
+            "URL",
+            "URLS",
+            "US",
+            "USA",
+        ),
+        *("UTC", "UTF", "XML", "YAML"),
+    ]
 )
 BRIBES = (
     r"\btip of\b|\btip you\b|\$\d+ (?:tip|bonus|reward)|\b(?:my|your) (?:career|job) depends\b|\btake a deep breath\b|\bi will be fired\b|"

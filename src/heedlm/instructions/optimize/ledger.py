@@ -66,7 +66,7 @@ def fingerprint(candidate: Candidate) -> str:
         "shots": [[dict(one.values), one.output] for one in ins.shots],
         "inputs": [[one.name, repr(one.default), one.delimit] for one in ins.inputs],
         "notation": ins.notation,
-        "layout": repr(candidate.layout),
+        "layout": repr(candidate.layout.of(ins)),
         "frame": candidate.frame.format if candidate.frame is not None else "",
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()[:16]

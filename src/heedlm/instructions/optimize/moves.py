@@ -74,7 +74,12 @@ def _format(candidate: Candidate) -> Iterator[Move]:
 
 
 def _switch(slot: str, name: str, **to: Any) -> Move:
-    return Move(slot, name, lambda one: replace(one, layout=replace(one.layout, **to)))
+    def make(one: Candidate) -> Candidate | None:
+        own = one.layout.of(one.instruction)
+        made = replace(own, **to)
+        return None if made == own else replace(one, layout=made)
+
+    return Move(slot, name, make)
 
 
 def _changed(

@@ -18,6 +18,7 @@ from heedlm.instructions.bench import Bench, Candidate
 from heedlm.instructions.blocks import Instruction
 from heedlm.instructions.cases import Case
 from heedlm.instructions.frame import COMPLETION, OWN, Frame, frame_for
+from heedlm.instructions.layout import kept
 from heedlm.instructions.optimize.gate import Gated, Sealed, digest_of, gate, refuse_reopened
 from heedlm.instructions.optimize.ledger import Budget, Evaluate, Journal, Ledger, fingerprint
 from heedlm.instructions.optimize.money import Metered, Price, Purse, Till
@@ -122,7 +123,7 @@ def optimize(
     gated = gate(ledger, seed, found.chosen, parts.test, job.out / SEALED, sealed.test, groups=groups, sealed=sealed)
     verdict: Verdict = "better" if gated.passed else "no headroom" if found.ended == "no headroom" else "kept"
     best = found.chosen if gated.passed else seed
-    write_text(job.out / BEST, write(_carried(best)))
+    write_text(job.out / BEST, write(kept(best.instruction, best.layout)))
     lock = job.out / LOCK
     write_json(lock, _lock(job, bench, ledger, cases, parts, found, gated, verdict, best))
     return Done(verdict, best, found, gated, ledger.calls, lock, ledger.money)
@@ -253,12 +254,6 @@ def telling_cases(cases: Sequence[Case]) -> list[int]:
     return sorted({*forms.values(), *order[:_ENDS], *order[-_ENDS:]})
 
 
-def _carried(candidate: Candidate) -> Instruction:
-    """The instruction with the notation of its layout, which a file can hold."""
-    notation = candidate.layout.notation
-    return candidate.instruction if notation is None else replace(candidate.instruction, notation=notation)
-
-
 def _lock(
     job: Job,
     bench: Bench,
@@ -287,7 +282,12 @@ def _lock(
         "budget": {**asdict(job.budget), "spent": ledger.calls, "spent_money": round(ledger.money, 6)},
         "split": {name: [ids[item] for item in getattr(parts, name)] for name in ("pool", "race", "dev", "test")},
         "candidates": [
-            {"name": one.name, "fingerprint": key, "layout": asdict(one.layout), "source": write(_carried(one))}
+            {
+                "name": one.name,
+                "fingerprint": key,
+                "layout": asdict(one.layout),
+                "source": write(kept(one.instruction, one.layout)),
+            }
             | {"scores": {ids[item]: score for item, score in sorted(ledger.known(one).items())}}
             | {"likelihoods": {ids[item]: each for item, each in sorted(ledger.known(one, "likelihood").items())}}
             for key, one in ledger.candidates.items()

@@ -309,5 +309,5 @@ def _length(candidate: Candidate) -> int:
     """Characters of all texts and demonstrations, those said twice counted twice."""
     ins = candidate.instruction
     texts = sum(len(one.text) for one in ins.blocks if one.role != "user")
-    again = texts if candidate.layout.repeat == "all" else 0
+    again = texts if candidate.layout.of(ins).repeat == "all" else 0
     return texts + again + sum(len(one.output) + sum(map(len, map(str, one.values.values()))) for one in ins.shots)

@@ -8,7 +8,7 @@ import { grow } from "./setup.js";
 import { visible } from "./tokens.js";
 
 const NOTATIONS = { "": "as written", markdown: "Markdown", xml: "XML", label: "labels", plain: "plain" };
-const PLACES = { system: "system text", user: "first message" };
+const PLACES = { "": "as the file says", system: "system text", user: "first message" };
 
 export function drawPreview(box) {
   if (!box || !look.found) return;

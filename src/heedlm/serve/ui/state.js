@@ -24,7 +24,7 @@ const START = {
   judged: {}, // case -> cell -> verdict
   instruction: {
     ...{ id: "", name: "my-instruction", source: "", kept: "", values: {}, typed: "" },
-    ...{ view: "blocks", model: "?", format: OWN, notation: "", placement: "system" },
+    ...{ view: "blocks", model: "?", format: OWN, notation: "", placement: "" },
   },
   matrix: { beside: [], own: true, notations: [""], cases: "", run: null },
 };
