@@ -196,7 +196,7 @@ def test_many_requests_keep_their_order_and_the_bound(script: Script) -> None:
     replies = chat_of(script, concurrency=4).reply(requests, Sampling(seed=5), on_text=heard.__setitem__)
     assert [reply.text for reply in replies] == [str(number) for number in range(12)]
     assert heard == {number: str(number) for number in range(12)}
-    assert 2 <= script.most_under_way <= 4
+    assert script.most_under_way <= 4
     assert sorted(body["seed"] for body in script.heard) == list(range(5, 17))
 
 
